@@ -1,0 +1,123 @@
+"""deeplab2's variables: their names in every form, and a reader that hands each out once."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from axial_deeplab.layers.axial_attention import AxialAttention
+from axial_deeplab.layers.convolution import ConvNorm, SeparableConv
+
+_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+# Entries of a training checkpoint that are no weights, and the stacked decoder of MaX-DeepLab-L, which no output reads.
+_NOT_WEIGHTS = re.compile(r"(^|/)_?(global_step|save_counter|optimizer|CHECKPOINTABLE_OBJECT_GRAPH)|\.OPTIMIZER_SLOT")
+_UNUSED = re.compile(r"^encoder/decoder_stage")
+
+
+def canonicalize(name: str) -> str:
+    """Bring every form of a variable's name to one: `encoder/stage2/block1/conv1_bn_act/conv/kernel`."""
+    name = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").removesuffix(":0")
+    parts = [part.lstrip("_") for part in name.split("/")]
+    if parts[0] in ("DeepLab", "backbone"):
+        parts = parts[1:]
+    if parts[0] == "PanopticDeepLab":
+        parts = parts[1:]
+    elif len(parts) > 1 and re.match(r"stem$|stage\d$|decoder_stage", parts[1]):
+        parts[0] = "encoder"
+    name = "/".join(parts)
+    name = re.sub(r"^(\w+_head)_without_last_layer/", r"\1/conv_block/", name)
+    return re.sub(r"^(semantic|instance_center_head|instance_regression_head)_last_layer/", _name_last_layer, name)
+
+
+def _name_last_layer(match: re.Match[str]) -> str:
+    return f"{match[1] if match[1].endswith('head') else match[1] + '_head'}/final_conv/"
+
+
+def canonicalize_all(variables: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights among `variables` as tensors by canonical name."""
+    named: dict[str, Tensor] = {}
+    for original, value in variables.items():
+        name = canonicalize(original)
+        if _NOT_WEIGHTS.search(original) or _NOT_WEIGHTS.search(name) or _UNUSED.match(name):
+            continue
+        if name in named:
+            raise ValueError(f"two variables are called {name}")
+        named[name] = torch.as_tensor(np.asarray(value)) if not isinstance(value, Tensor) else value
+    return named
+
+
+class VariableReader:
+    """Hand out variables, and remember which have been used."""
+
+    def __init__(self, variables: dict[str, Tensor]) -> None:
+        self.variables = variables
+        self.unused = set(variables)
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a variable of this canonical name."""
+        return name in self.variables
+
+    def get_shape(self, name: str) -> torch.Size:
+        """Return the shape of a variable that must be there."""
+        if name not in self.variables:
+            raise ValueError(f"not a deeplab2 network: variable {name} is missing")
+        return self.variables[name].shape
+
+    def count(self, pattern: str) -> int:
+        """Return how many different numbers the one group of `pattern` takes."""
+        return len({match[1] for match in (re.match(pattern, name) for name in self.variables) if match})
+
+    def copy(self, name: str, target: Tensor, transform: Callable[[Tensor], Tensor] = lambda value: value) -> None:
+        """Copy a variable, rearranged by `transform`, into a parameter or buffer."""
+        self.get_shape(name)
+        value = transform(self.variables[name])
+        if value.numel() != target.numel():
+            raise ValueError(f"variable {name} has shape {tuple(value.shape)}, expected {tuple(target.shape)}")
+        with torch.no_grad():
+            target.copy_(value.reshape(target.shape))
+        self.unused.discard(name)
+
+    def _copy_norm(self, path: str, norm: nn.Module) -> None:
+        for theirs, ours in _NORM.items():
+            self.copy(f"{path}/{theirs}", getattr(norm, ours))
+
+    def fill(self, path: str, module: nn.Module) -> None:
+        """Copy the variables under `path` into one of the modules that a network is made of."""
+        if isinstance(module, ConvNorm):
+            self._fill_conv(path, module)
+        elif isinstance(module, SeparableConv):
+            self._fill_conv(f"{path}/depthwise", module.depthwise)
+            self._fill_conv(f"{path}/pointwise", module.pointwise)
+        elif isinstance(module, AxialAttention):
+            self._fill_attention(path, module)
+        else:
+            assert isinstance(module, nn.Conv2d) and module.bias is not None
+            self.copy(f"{path}/kernel", module.weight, lambda value: value.permute(3, 2, 0, 1))
+            self.copy(f"{path}/bias", module.bias)
+
+    def _fill_conv(self, path: str, module: ConvNorm) -> None:
+        if module.conv.groups > 1:
+            depthwise = f"{path}/depthwise_conv/depthwise_kernel"
+            self.copy(depthwise, module.conv.weight, lambda value: value.permute(2, 3, 0, 1))
+        else:
+            self.copy(f"{path}/conv/kernel", module.conv.weight, lambda value: value.permute(3, 2, 0, 1))
+        self._copy_norm(f"{path}/batch_norm", module.norm)
+
+    def _fill_attention(self, path: str, module: AxialAttention) -> None:
+        self.copy(f"{path}/qkv_kernel", module.qkv.weight, lambda value: value.T)
+        for name, table in zip(("query", "key", "value"), module.tables, strict=True):
+            if table is not None:
+                self.copy(f"{path}/{name}_rpe/embeddings", table)
+        self._copy_norm(f"{path}/batch_norm_qkv", module.qkv_norm)
+        self._copy_norm(f"{path}/batch_norm_similarity", module.similarity_norm)
+        self._copy_norm(f"{path}/batch_norm_retrieved_output", module.retrieved_norm)
+
+    def check_all_used(self) -> None:
+        """Raise a ValueError that names variables which no module has taken."""
+        if self.unused:
+            names = sorted(self.unused)
+            raise ValueError(f"{len(names)} variables have no place in this network: {', '.join(names[:5])}")

@@ -1,0 +1,122 @@
+"""Position-sensitive axial attention as a layer: projection, three batch norms, attention along one axis."""
+
+import torch
+from torch import Tensor, nn
+
+from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
+from axial_deeplab.ops import RelativeTables, axial_attention, compute_similarity_moments
+
+AXES = {"depth": -3, "height": -2, "width": -1}
+
+
+class AxialAttention(nn.Module):
+    """Attend along one axis of [batch, channel, *spatial], with one to three spatial dimensions of any length.
+
+    The input is projected to queries, keys and values for all heads at once; batch norm acts on these, on each similarity
+    term, and on the two retrieved terms, which takes the place of a 1/sqrt(dim) factor. Lengths need not be known: positions
+    come from tables of fixed size, and distances beyond `max_distance` share their end rows.
+
+    Args:
+        in_channels: Channels of the input.
+        axis: "height", "width" or "depth": the last, second last or third last dimension being the width, height, depth.
+        key_dim: Channels of a query or key in one head.
+        value_dim: Channels of a value in one head; the output has `num_heads * value_dim` channels.
+        num_heads: Number of heads.
+        span: Keys that a query sees, itself in the middle (odd); `None` sees the whole axis.
+        query_rpe: Add the term between a query and the relative position.
+        key_rpe: Add the term between a key and the relative position.
+        value_rpe: Let the output retrieve relative positions beside values.
+        max_distance: Largest distance with a position vector of its own.
+
+    Source: Axial-DeepLab (arXiv 2003.07853), equation 4 and section 3.2; norms as in the authors' PyTorch code.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        axis: str,
+        *,
+        key_dim: int,
+        value_dim: int,
+        num_heads: int = 8,
+        span: int | None = None,
+        query_rpe: bool = True,
+        key_rpe: bool = True,
+        value_rpe: bool = True,
+        max_distance: int = 254,
+    ) -> None:
+        super().__init__()
+        if axis not in AXES:
+            raise ValueError(f"axis must be one of {', '.join(AXES)}, got {axis!r}")
+        if span is not None and (span < 1 or span % 2 == 0):
+            raise ValueError(f"span must be a positive odd number or None (global), got {span}")
+        self.in_channels, self.axis, self.span, self.num_heads = in_channels, axis, span, num_heads
+        self.key_dim, self.value_dim = key_dim, value_dim
+        depth = num_heads * (2 * key_dim + value_dim)
+        rows = 2 * max_distance + 1
+        self.qkv = nn.Linear(in_channels, depth, bias=False)
+        self.qkv_norm = BatchNorm(depth, correction=0)
+        self.query_table = nn.Parameter(torch.empty(rows, key_dim)) if query_rpe else None
+        self.key_table = nn.Parameter(torch.empty(rows, key_dim)) if key_rpe else None
+        self.value_table = nn.Parameter(torch.empty(rows, value_dim)) if value_rpe else None
+        self.similarity_norm = SimilarityNorm(1 + query_rpe + key_rpe, num_heads)
+        self.retrieved_norm = BatchNorm((1 + value_rpe) * num_heads * value_dim, correction=0)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the projection with standard deviation `in_channels ** -0.5` and the tables with 1 (as deeplab2 does)."""
+        nn.init.normal_(self.qkv.weight, std=self.in_channels**-0.5)
+        for table in self.tables:
+            if table is not None:
+                nn.init.normal_(table)
+
+    @property
+    def tables(self) -> RelativeTables:
+        """The relative position tables; `None` for a term that is switched off."""
+        return RelativeTables(self.query_table, self.key_table, self.value_table)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.num_heads * self.value_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, in_channels, *spatial] to [batch, out_channels, *spatial]."""
+        lines, shape = self._move_axis_last(x)
+        q, k, v = self.project(lines)
+        content, position = axial_attention(
+            q, k, v, tables=self.tables, scales=self.compute_scales(q, k), span=self.span
+        )
+        out = self._merge_heads(content, position)  # [line, length, out_channels]
+        return self._move_axis_back(out, shape)
+
+    def project(self, lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project and normalise [line, length, channel] to q, k and v, each [line, head, length, dim]."""
+        qkv = self.qkv_norm(self.qkv(lines).flatten(0, 1)).view(*lines.shape[:2], -1)
+        depths = [self.num_heads * dim for dim in (self.key_dim, self.key_dim, self.value_dim)]
+        q, k, v = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in qkv.split(depths, dim=2))
+        return q, k, v
+
+    def compute_scales(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return the factors [term, head] that the batch norm on the similarity terms comes down to."""
+        if not self.similarity_norm.uses_batch_statistics:
+            return self.similarity_norm(None)
+        return self.similarity_norm(compute_similarity_moments(q, k, self.tables, span=self.span))
+
+    def _merge_heads(self, content: Tensor, position: Tensor | None) -> Tensor:
+        retrieved = [x.transpose(1, 2).flatten(2) for x in (content, position) if x is not None]
+        normed = self.retrieved_norm(torch.cat(retrieved, dim=2).flatten(0, 1)).view(*retrieved[0].shape[:2], -1)
+        return normed.unflatten(2, (len(retrieved), -1)).sum(2)
+
+    def _move_axis_last(self, x: Tensor) -> tuple[Tensor, torch.Size]:
+        if x.ndim - 2 < -AXES[self.axis]:
+            raise ValueError(f"the {self.axis} axis needs {-AXES[self.axis]} spatial dimensions, got {tuple(x.shape)}")
+        moved = x.movedim(1, -1).movedim(AXES[self.axis] - 1, -2)  # [batch, *other axes, length, channel]
+        return moved.flatten(0, -3), moved.shape
+
+    def _move_axis_back(self, lines: Tensor, shape: torch.Size) -> Tensor:
+        return lines.view(*shape[:-1], -1).movedim(-2, AXES[self.axis] - 1).movedim(-1, 1)
+
+    def extra_repr(self) -> str:
+        span = "global" if self.span is None else self.span
+        return f"{self.in_channels}, axis={self.axis}, heads={self.num_heads}, span={span}"

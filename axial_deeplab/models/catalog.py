@@ -1,0 +1,79 @@
+"""Every network by name, with the figures that its source prints."""
+
+import difflib
+from collections.abc import Callable
+
+from torch import nn
+
+from axial_deeplab.models import classifiers, segmenters
+
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "axial_resnet26_s": classifiers.axial_resnet26_s,
+    "axial_resnet50_s": classifiers.axial_resnet50_s,
+    "axial_resnet50_m": classifiers.axial_resnet50_m,
+    "axial_resnet50_l": classifiers.axial_resnet50_l,
+    "axial_resnet50_xl": classifiers.axial_resnet50_xl,
+    "axial_resnet50_s_full": classifiers.axial_resnet50_s_full,
+    "axial_resnet50_m_full": classifiers.axial_resnet50_m_full,
+    "axial_resnet50_l_full": classifiers.axial_resnet50_l_full,
+    "authors_axial26s": classifiers.authors_axial26s,
+    "authors_axial50s": classifiers.authors_axial50s,
+    "authors_axial50m": classifiers.authors_axial50m,
+    "authors_axial50l": classifiers.authors_axial50l,
+    "resnet50": classifiers.resnet50,
+}
+
+SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
+    "axial_deeplab_s": segmenters.axial_deeplab_s,
+    "axial_deeplab_m": segmenters.axial_deeplab_m,
+    "axial_deeplab_l": segmenters.axial_deeplab_l,
+    "axial_deeplab_xl": segmenters.axial_deeplab_xl,
+    "axial_deeplab_nano": segmenters.axial_deeplab_nano,
+    "deeplab2_axial_deeplab_s": segmenters.deeplab2_axial_deeplab_s,
+    "deeplab2_axial_deeplab_l": segmenters.deeplab2_axial_deeplab_l,
+    "panoptic_deeplab_resnet50": segmenters.panoptic_deeplab_resnet50,
+    "panoptic_deeplab_resnet50_projection": segmenters.panoptic_deeplab_resnet50_projection,
+}
+
+MODELS: dict[str, Callable[..., nn.Module]] = {**CLASSIFIERS, **SEGMENTERS}
+
+PUBLISHED: dict[str, dict[str, float]] = {
+    "axial_resnet50_s": {"params_m": 12.4, "multiply_adds_g": 2.8, "top1": 77.5},
+    "axial_resnet50_s_full": {"params_m": 12.5, "multiply_adds_g": 3.3, "top1": 78.1},
+    "authors_axial26s": {"params_m": 5.9, "top1": 75.8},
+    "resnet50": {"params_m": 25.6, "multiply_adds_g": 4.1, "top1": 76.9},
+    "axial_deeplab_s": {"params_m": 12.1, "multiply_adds_g": 110.4, "pq_coco": 41.8, "pq_cityscapes": 62.6},
+    "axial_deeplab_m": {"params_m": 25.9, "multiply_adds_g": 209.9, "pq_coco": 42.9, "pq_cityscapes": 63.1},
+    "axial_deeplab_l": {"params_m": 44.9, "multiply_adds_g": 343.9, "pq_coco": 43.4, "pq_cityscapes": 63.9},
+    "axial_deeplab_xl": {"params_m": 173.0, "pq_cityscapes": 64.4},
+    "panoptic_deeplab_resnet50": {"pq_coco": 35.1},
+    "panoptic_deeplab_resnet50_projection": {"params_m": 24.8, "pq_cityscapes": 58.1},
+}
+"""Parameters in millions, multiply-adds in billions at `get_default_size`, scores in percent on the validation sets."""
+
+
+def get_default_classes(name: str) -> int:
+    """Return the number of classes that published figures refer to: ImageNet's or Cityscapes'."""
+    return 1000 if name in CLASSIFIERS else 19
+
+
+def get_default_size(name: str) -> int:
+    """Return the side of the square input that published costs refer to, in pixels."""
+    return 224 if name in CLASSIFIERS else 1025
+
+
+def build_model(name: str, num_classes: int | None = None) -> nn.Module:
+    """Build a network with random weights, in training mode.
+
+    Args:
+        name: A key of `MODELS`.
+        num_classes: Outputs of the classifier or of the semantic head; `None` takes the published form's.
+
+    Raises:
+        ValueError: If there is no such name; the message suggests the nearest.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(MODELS)}"
+        raise ValueError(f"unknown model {name!r}: {hint}")
+    return MODELS[name](get_default_classes(name) if num_classes is None else num_classes)

@@ -1,0 +1,66 @@
+"""Parameters and multiply-adds, counted from shapes on the meta device: no memory, no time.
+
+Convention: an axial layer on `n` positions with `L` = axis length and span `m` costs
+`n * (C_in * (2K + V) + min(L, m) * (3K + 2V))` with `K` and `V` the key and value channels of all heads; then come
+convolutions and linear layers. Borders are not subtracted; norms, activations, pooling and resizing are left out.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from axial_deeplab.layers.axial_attention import AXES, AxialAttention
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of learned values, the dead shifts of similarity norms included (checkpoints hold them)."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_multiply_adds(model: nn.Module, height: int, width: int) -> int:
+    """Return the multiply-adds for one image of [3, height, width]."""
+    model = copy.deepcopy(model).to("meta").eval()
+    counts: list[int] = []
+    for module in model.modules():
+        count = _COUNTERS.get(type(module))
+        if count is not None:
+            module.register_forward_hook(_make_hook(count, counts))
+    with torch.no_grad():
+        model(torch.empty(1, 3, height, width, device="meta"))
+    return sum(counts)
+
+
+def _make_hook(count: Callable[[Any, Tensor, Tensor], int], counts: list[int]) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        counts.append(count(module, inputs[0], output))
+
+    return hook
+
+
+def _count_conv(module: nn.Conv2d, x: Tensor, output: Tensor) -> int:
+    return output.numel() * module.weight[0].numel()
+
+
+def _count_linear(module: nn.Linear, x: Tensor, output: Tensor) -> int:
+    return output.numel() * module.in_features
+
+
+def _count_attention(module: AxialAttention, x: Tensor, output: Tensor) -> int:
+    """Count the pairs; the projection is a linear layer and counts itself."""
+    length = x.shape[AXES[module.axis]]
+    seen = length if module.span is None else min(length, module.span)
+    tables = module.tables
+    key_terms = 1 + (tables.query is not None) + (tables.key is not None)
+    value_terms = 1 + (tables.value is not None)
+    per_head = key_terms * module.key_dim + value_terms * module.value_dim
+    return x.numel() // module.in_channels * seen * module.num_heads * per_head
+
+
+_COUNTERS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor], int]] = {
+    nn.Conv2d: _count_conv,
+    nn.Linear: _count_linear,
+    AxialAttention: _count_attention,
+}

@@ -1,0 +1,90 @@
+"""Batch statistics of the three similarity terms in closed form: no length x length map is ever made.
+
+With `V(o)` the keys that query `o` sees, the sums over all visible pairs are, per head,
+
+    content   sum = (sum_o q_o).(sum_p k_p)          squares = <Q^T Q, K^T K>       per line, where all keys are visible
+    query     sum = sum_o q_o.s_o                    squares = sum_o q_o^T S_o q_o
+    key       sum = sum_p k_p.t_p                    squares = sum_p k_p^T T_p k_p
+
+where `s_o` and `S_o` sum `r` and `r r^T` over the table rows that query `o` meets (`t_p`, `T_p`: that key `p` meets); prefix
+sums over the table give them for every position. Under a local span the content term is summed pair by pair.
+The results are differentiable: the gradient flows back through the same small matrices.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from axial_deeplab.ops.geometry import compute_reach, compute_visibility, expand_table
+from axial_deeplab.ops.reference import RelativeTables
+
+
+class SimilarityMoments(NamedTuple):
+    """Sums over all visible (query, key) pairs of all lines; adding two gives the moments of both batches."""
+
+    sum: Tensor  # float64 [term, head]
+    sum_of_squares: Tensor  # float64 [term, head]
+    num_pairs: Tensor  # float64 []
+
+    def compute_mean_and_variance(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and the biased variance, each float64 [term, head]."""
+        mean = self.sum / self.num_pairs
+        return mean, (self.sum_of_squares / self.num_pairs - mean.square()).clamp_min(0)
+
+
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
+def compute_similarity_moments(q: Tensor, k: Tensor, tables: RelativeTables, *, span: int | None) -> SimilarityMoments:
+    """Sum each similarity term and its square over all lines and visible pairs.
+
+    Args:
+        q: [line, head, length, key_dim].
+        k: [line, head, length, key_dim].
+        tables: As in `axial_attention`; terms that are switched off are left out.
+        span: As in `axial_attention`.
+    """
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    q, k = q.to(dtype), k.to(dtype)
+    length, reach = q.shape[2], compute_reach(q.shape[2], span)
+    moments = [_sum_content(q, k, compute_visibility(length, span, q.device))]
+    if tables.query is not None:
+        moments.append(_sum_position(q, *_sum_visible_rows(tables.query.to(dtype), length, reach)))
+    if tables.key is not None:
+        mirrored = tables.key.flip(0).to(dtype)  # key p meets distance p - o where a query would meet o - p
+        moments.append(_sum_position(k, *_sum_visible_rows(mirrored, length, reach)))
+    visible_pairs = length * (2 * reach + 1) - reach * (reach + 1)
+    num_pairs = torch.tensor(q.shape[0] * visible_pairs, dtype=torch.float64, device=q.device)
+    sums, squares = zip(*moments, strict=True)
+    return SimilarityMoments(torch.stack(sums), torch.stack(squares), num_pairs)
+
+
+def _sum_content(q: Tensor, k: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+    if visible is None:
+        sums = (q.sum(2) * k.sum(2)).sum(2)
+        squares = ((q.mT @ q) * (k.mT @ k)).sum((2, 3))
+    else:
+        terms = torch.einsum("nhod,nhpd->nhop", q, k) * visible
+        sums, squares = terms.sum((2, 3)), terms.square().sum((2, 3))
+    return sums.double().sum(0), squares.double().sum(0)  # [head]
+
+
+def _sum_visible_rows(table: Tensor, length: int, reach: int) -> tuple[Tensor, Tensor]:
+    """Return the sum of the rows, and of their outer products, over the keys that each query sees.
+
+    Prefix sums differ by little over a long table, so they are kept in float64.
+    """
+    rows = expand_table(table, length).double()
+    outer = rows[:, :, None] * rows[:, None, :]
+    position = torch.arange(length, device=table.device)
+    first = (position - reach).clamp_min(0) - position + length - 1
+    last = (position + reach).clamp_max(length - 1) - position + length - 1
+    sums = [torch.cat([x.new_zeros(1, *x.shape[1:]), x.cumsum(0)]) for x in (rows, outer)]
+    windows = [(x[last + 1] - x[first]).to(table.dtype) for x in sums]
+    return windows[0], windows[1]  # [length, dim], [length, dim, dim]
+
+
+def _sum_position(x: Tensor, rows: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+    sums = torch.einsum("nhod,od->nh", x, rows)
+    squares = (torch.einsum("nhod,ode->nhoe", x, outer) * x).sum((2, 3))
+    return sums.double().sum(0), squares.double().sum(0)  # [head]

@@ -1,0 +1,64 @@
+"""The import table of ARCHITECTURE.md, enforced: who may import whom, and where each optional dependency lives."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "axial_deeplab"
+
+BASE = {"records", "errors"}
+MAY_IMPORT = {
+    "errors": set(),
+    "records": set(),
+    "serialization": BASE,
+    "ops": set(),
+    "layers": {"ops"},
+    "models": {"layers", "records"},
+    "panoptic": BASE,
+    "data": BASE | {"panoptic"},
+    "metrics": BASE | {"panoptic", "data"},
+    "checkpoints": BASE | {"models", "layers", "serialization", "data"},
+    "predict": BASE | {"models", "panoptic", "data", "checkpoints", "visualize", "serialization"},
+    "visualize": BASE | {"data", "panoptic"},
+    "evaluate": BASE | {"predict", "metrics", "data", "panoptic", "checkpoints", "models", "visualize"},
+    "training": BASE
+    | {"models", "layers", "panoptic", "data", "metrics", "checkpoints", "predict", "evaluate", "serialization"},
+}
+ANYTHING = {"__init__", "__main__", "cli", "commands"}
+ONLY_IN = {"lightning": {"training"}, "jsonargparse": {"cli", "commands"}}
+
+
+def find_imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def get_area(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_table(path: Path) -> None:
+    area = get_area(path)
+    for name in find_imports(path):
+        parts = name.split(".")
+        if parts[0] == "axial_deeplab" and area not in ANYTHING:
+            assert parts[1] == area or parts[1] in MAY_IMPORT[area], f"{path.name} may not import {name}"
+        if parts[0] in ONLY_IN:
+            assert area in ONLY_IN[parts[0]], f"{parts[0]} belongs to {ONLY_IN[parts[0]]}, found in {path.name}"
+        assert parts[0] not in {"torchvision", "timm", "tensorflow", "cv2", "scipy"}
+
+
+def test_import_is_light() -> None:
+    heavy = ["lightning", "jsonargparse", "transformers", "triton", "huggingface_hub", "tensorboard", "onnx"]
+    code = f"import sys, axial_deeplab; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
