@@ -39,14 +39,37 @@ def expand_table(table: Tensor, length: int) -> Tensor:
         length: Number of positions on the axis.
     """
     max_distance = (table.shape[0] - 1) // 2
-    if length - 1 <= max_distance:
-        return table[max_distance - length + 1 : max_distance + length]  # [2 * length - 1, dim]
-    distance = torch.arange(1 - length, length, device=table.device)
-    return table[distance.clamp(-max_distance, max_distance) + max_distance]
+    beyond = length - 1 - max_distance
+    if beyond <= 0:
+        return table[-beyond : table.shape[0] + beyond]  # [2 * length - 1, dim]
+    return torch.cat([table[:1].expand(beyond, -1), table, table[-1:].expand(beyond, -1)])
 
 
 def gather_rows(table: Tensor, length: int) -> Tensor:
-    """Return the table's row for each pair, `rows[query, key] = table[key - query]`."""
-    position = torch.arange(length, device=table.device)
-    index = position[None, :] - position[:, None] + length - 1
-    return expand_table(table, length)[index]  # [query, key, dim]
+    """Return the table's row for each pair, `rows[query, key] = table[key - query]`.
+
+    Each query meets a window of consecutive rows, one row earlier than the query before it: windows are views, whose gradient
+    is a plain sum, where indexing would scatter.
+    """
+    windows = expand_table(table, length).unfold(0, length, 1)  # [start, dim, key]
+    return windows.flip(0).transpose(1, 2)  # [query, key, dim]
+
+
+def select_window_ends(prefix: Tensor, length: int, reach: int) -> tuple[Tensor, Tensor]:
+    """Return a prefix sum over an expanded table before and after the window of rows that each query meets.
+
+    Args:
+        prefix: [2 * length, ...], sums of the first 0, 1, ... rows.
+        length: Number of positions on the axis.
+        reach: How far a query sees.
+
+    Returns:
+        Two tensors [length, ...]; their difference sums the rows that each query meets.
+    """
+    rest = prefix.shape[1:]
+    inner = length - reach
+    start = prefix[inner - 1 : inner].expand(inner, *rest)
+    end = prefix[length + reach : length + reach + 1].expand(inner, *rest)
+    near_start = prefix[inner:length].flip(0)  # the first queries see nothing before the border
+    near_end = prefix[length : length + reach].flip(0)  # the last ones nothing behind it
+    return torch.cat([near_start, start]), torch.cat([end, near_end])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.geometry import compute_reach, compute_visibility, expand_table
+from axial_deeplab.ops.geometry import compute_reach, compute_visibility, expand_table, select_window_ends
 from axial_deeplab.ops.reference import RelativeTables
 
 
@@ -47,16 +47,17 @@ def compute_similarity_moments(q: Tensor, k: Tensor, tables: RelativeTables, *, 
     dtype = torch.promote_types(q.dtype, torch.float32)
     q, k = q.to(dtype), k.to(dtype)
     length, reach = q.shape[2], compute_reach(q.shape[2], span)
-    moments = [_sum_content(q, k, compute_visibility(length, span, q.device))]
-    if tables.query is not None:
-        moments.append(_sum_position(q, *_sum_visible_rows(tables.query.to(dtype), length, reach)))
-    if tables.key is not None:
-        mirrored = tables.key.flip(0).to(dtype)  # key p meets distance p - o where a query would meet o - p
-        moments.append(_sum_position(k, *_sum_visible_rows(mirrored, length, reach)))
+    sums, squares = _sum_content(q, k, compute_visibility(length, span, q.device))
+    # Key p meets distance p - o where a query at p would meet o - p: the key term is the query term of a mirrored table.
+    mirrored = None if tables.key is None else tables.key.flip(0)
+    terms = [(x, table) for x, table in ((q, tables.query), (k, mirrored)) if table is not None]
+    if terms:
+        vectors = torch.stack([x for x, _ in terms])  # [term, line, head, length, dim]
+        position = _sum_position(vectors, torch.stack([table.to(dtype) for _, table in terms]), reach)
+        sums, squares = torch.cat([sums, position[0]]), torch.cat([squares, position[1]])
     visible_pairs = length * (2 * reach + 1) - reach * (reach + 1)
-    num_pairs = torch.tensor(q.shape[0] * visible_pairs, dtype=torch.float64, device=q.device)
-    sums, squares = zip(*moments, strict=True)
-    return SimilarityMoments(torch.stack(sums), torch.stack(squares), num_pairs)
+    num_pairs = torch.full((), q.shape[0] * visible_pairs, dtype=torch.float64, device=q.device)
+    return SimilarityMoments(sums, squares, num_pairs)
 
 
 def _sum_content(q: Tensor, k: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -66,25 +67,26 @@ def _sum_content(q: Tensor, k: Tensor, visible: Tensor | None) -> tuple[Tensor, 
     else:
         terms = torch.einsum("nhod,nhpd->nhop", q, k) * visible
         sums, squares = terms.sum((2, 3)), terms.square().sum((2, 3))
-    return sums.double().sum(0), squares.double().sum(0)  # [head]
+    return sums.double().sum(0)[None], squares.double().sum(0)[None]  # [1, head]
 
 
-def _sum_visible_rows(table: Tensor, length: int, reach: int) -> tuple[Tensor, Tensor]:
+def _sum_position(vectors: Tensor, tables: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    rows, outer = _sum_visible_rows(tables, vectors.shape[3], reach)
+    sums = torch.einsum("tnhod,tod->tnh", vectors, rows)
+    squares = (torch.einsum("tnhod,tode->tnhoe", vectors, outer) * vectors).sum((3, 4))
+    return sums.double().sum(1), squares.double().sum(1)  # [term, head]
+
+
+def _sum_visible_rows(tables: Tensor, length: int, reach: int) -> tuple[Tensor, Tensor]:
     """Return the sum of the rows, and of their outer products, over the keys that each query sees.
 
     Prefix sums differ by little over a long table, so they are kept in float64.
     """
-    rows = expand_table(table, length).double()
-    outer = rows[:, :, None] * rows[:, None, :]
-    position = torch.arange(length, device=table.device)
-    first = (position - reach).clamp_min(0) - position + length - 1
-    last = (position + reach).clamp_max(length - 1) - position + length - 1
-    sums = [torch.cat([x.new_zeros(1, *x.shape[1:]), x.cumsum(0)]) for x in (rows, outer)]
-    windows = [(x[last + 1] - x[first]).to(table.dtype) for x in sums]
-    return windows[0], windows[1]  # [length, dim], [length, dim, dim]
-
-
-def _sum_position(x: Tensor, rows: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
-    sums = torch.einsum("nhod,od->nh", x, rows)
-    squares = (torch.einsum("nhod,ode->nhoe", x, outer) * x).sum((2, 3))
-    return sums.double().sum(0), squares.double().sum(0)  # [head]
+    rows = torch.stack([expand_table(table, length) for table in tables], dim=1).double()  # [distance, term, dim]
+    outer = rows[..., :, None] * rows[..., None, :]
+    summed = []
+    for values in (rows, outer):
+        prefix = torch.cat([torch.zeros_like(values[:1]), values.cumsum(0)])
+        start, end = select_window_ends(prefix, length, reach)
+        summed.append((end - start).to(tables.dtype).transpose(0, 1))
+    return summed[0], summed[1]  # [term, length, dim], [term, length, dim, dim]
