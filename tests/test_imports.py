@@ -22,7 +22,9 @@ MAY_IMPORT = {
     "metrics": BASE | {"panoptic", "data"},
     "checkpoints": BASE | {"models", "layers", "serialization", "data"},
     "predict": BASE | {"models", "panoptic", "data", "checkpoints", "visualize", "serialization"},
-    "visualize": BASE | {"data", "panoptic"},
+    "colors": BASE,
+    "visualize": BASE | {"colors", "data", "panoptic"},
+    "contact_sheet": BASE | {"colors", "data", "visualize"},
     "evaluate": BASE | {"predict", "metrics", "data", "panoptic", "checkpoints", "models", "visualize"},
     "training": BASE
     | {"models", "layers", "panoptic", "data", "metrics", "checkpoints", "predict", "evaluate", "serialization"},
