@@ -85,7 +85,9 @@ def test_deeplab2_gradient_norms(golden: Path) -> None:
     numbered = {name: torch.full_like(value, float(i)) for i, (name, value) in enumerate(variables.items())}
     places = from_deeplab2(numbered)  # every tensor filled with the number of the variable it came from
     numbers = {name: int(value.flatten()[0]) for name, value in places.named_parameters()}
-    norms = {list(variables)[numbers[n]]: p.grad.norm().item() for n, p in model.named_parameters() if p.grad is not None}
+    norms = {
+        list(variables)[numbers[n]]: p.grad.norm().item() for n, p in model.named_parameters() if p.grad is not None
+    }
     compared = 0
     for index, name in enumerate(meta["grad_norm_order"]):
         expected, moved = arrays["grad_norms"][index], arrays["grad_norms_perturbed_input"][index]
@@ -97,13 +99,17 @@ def test_deeplab2_gradient_norms(golden: Path) -> None:
     assert compared > 300
 
 
-def make_targets(label: torch.Tensor, small: dict[str, float]):  # noqa: ANN201 (PanopticTargets)
+def make_targets(label: torch.Tensor, small: dict[str, float]):
     """Encode deeplab2's labels (class * 1000 + instance, things from class 11, 255 ignored)."""
     semantic, instance = label // 1000, label % 1000
     is_thing = (semantic >= 11) & (semantic < 19)
     key = torch.where(is_thing & (instance > 0), label, 0)
     return encode_targets(
-        semantic, key, is_thing & (instance == 0), small_instance_area=small["threshold"], small_instance_weight=small["weight"]
+        semantic,
+        key,
+        is_thing & (instance == 0),
+        small_instance_area=small["threshold"],
+        small_instance_weight=small["weight"],
     )
 
 

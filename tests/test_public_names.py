@@ -1,0 +1,40 @@
+"""The public surface, frozen: a new name is a decision."""
+
+import axial_deeplab
+import axial_deeplab.checkpoints
+import axial_deeplab.layers
+
+
+def test_package() -> None:
+    assert sorted(axial_deeplab.__all__) == [
+        "MODELS",
+        "AxialAttention",
+        "Category",
+        "InputError",
+        "PanopticOutput",
+        "PanopticPrediction",
+        "Predictor",
+        "Segment",
+        "axial_resnet50_s",
+        "build_model",
+        "load",
+    ]
+
+
+def test_checkpoints() -> None:
+    assert sorted(axial_deeplab.checkpoints.__all__) == [
+        "CheckpointConfig",
+        "from_deeplab2",
+        "from_official_pytorch",
+        "load_checkpoint",
+        "save_checkpoint",
+    ]
+
+
+def test_layers() -> None:
+    assert sorted(axial_deeplab.layers.__all__) == ["AxialAttention", "BatchNorm", "freeze_norms", "synchronize_norms"]
+
+
+def test_every_name_is_there() -> None:
+    for module in (axial_deeplab, axial_deeplab.checkpoints, axial_deeplab.layers):
+        assert all(name in vars(module) for name in module.__all__)
