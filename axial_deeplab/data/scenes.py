@@ -1,8 +1,8 @@
 """Procedural scenes with exact truth: sky, field and water with disks, boxes and stars in front of them.
 
 Nothing is downloaded and the label of every pixel is known, which makes the scenes good for demonstrations, tests and a
-first training run. Colors are drawn at random, so a class shows itself by its shape (things) or by its place and texture
-(stuff).
+first training run. Colors are drawn at random, so a class shows itself by its shape and texture (things) or by its place and
+texture (stuff).
 """
 
 from typing import NamedTuple
@@ -77,11 +77,11 @@ class SceneDataset(Dataset[PanopticRecord]):
 
 
 def make_scene(seed: int, size: int = 128) -> PanopticRecord:
-    """Draw one scene of 1 to 3 kinds of stuff and 3 to 8 things that may hide parts of each other.
+    """Draw one scene of 1 to 3 kinds of stuff and 3 to 6 things that may hide parts of each other.
 
     Args:
         seed: From 0; the scene depends on (seed, size) alone.
-        size: Height and width in pixels. Things are 10 to 45 pixels across at 128 and grow in proportion.
+        size: Height and width in pixels. Things are 18 to 52 pixels across at 128 and grow in proportion.
 
     Returns:
         The record. Segment ids are 1 + class for stuff and 4, 5, ... for things from back to front; no pixel is void.
@@ -138,7 +138,7 @@ def _place_things(size: int, generator: np.random.Generator) -> tuple[_Ints, lis
     things: list[_Thing] = []
     visible = np.array([size * size, 0, 0, 0])  # pixels in sight, and how many must stay so, by id
     needed = np.zeros_like(visible)
-    for _ in range(generator.integers(3, 9)):
+    for _ in range(generator.integers(3, 7)):
         for _ in range(40):
             thing = _draw_thing(size, generator)
             mask = _draw_mask(thing)
@@ -157,7 +157,7 @@ def _place_things(size: int, generator: np.random.Generator) -> tuple[_Ints, lis
 
 def _draw_thing(size: int, generator: np.random.Generator) -> _Thing:
     """Draw class, place, size and orientation of a thing whose center lies inside the image."""
-    radius = size / 256 * float(np.exp(generator.uniform(np.log(10), np.log(45))))
+    radius = size / 256 * float(np.exp(generator.uniform(np.log(18), np.log(52))))
     y, x = generator.integers(int(0.4 * radius), size - int(0.4 * radius), size=2).tolist()
     category_id = int(generator.integers(_DISK, _STAR + 1))
     return _Thing(category_id, y, x, radius, generator.uniform(0, 2 * np.pi), generator.uniform(0.5, 1))
@@ -228,12 +228,16 @@ def _paint_ripples(size: int, generator: np.random.Generator) -> _Floats:
 
 
 def _paint_thing(thing: _Thing, y: NDArray, x: NDArray, generator: np.random.Generator) -> NDArray:
-    """Paint the visible pixels of a thing with stripes, dots, speckle or one color, lit as its shape is; [3, pixel]."""
+    """Paint the visible pixels of a thing, disks dotted, boxes striped, stars speckled, lit as its shape is; [3, pixel]."""
     y, x = y - thing.y, x - thing.x
     v, u = _rotate(y, x, thing.angle + np.pi / 4)
     wave = 2 * np.pi / (generator.uniform(5, 8) * max(1, thing.radius / 14))
-    patterns = (np.sin(wave * u), np.cos(wave * u) * np.cos(wave * v) - 0.3, generator.normal(size=y.size), -np.ones(1))
-    pattern = patterns[generator.integers(len(patterns))]
+    if thing.category_id == _DISK:
+        pattern = np.cos(wave * u) * np.cos(wave * v) - 0.3
+    elif thing.category_id == _BOX:
+        pattern = np.sin(wave * u)
+    else:
+        pattern = generator.normal(size=y.size)
     color = generator.uniform(50, 225, size=(3, 1))
     contrast = generator.uniform(20, 80, size=(3, 1)) * np.where(color > 128, -1, 1)
     return (color + contrast * (pattern > 0)) * _shade_thing(thing, y, x)
