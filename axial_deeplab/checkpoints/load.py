@@ -1,0 +1,148 @@
+"""Checkpoints of this package: a folder with `model.safetensors` and `config.json`, or what the trainer saves (`.ckpt`)."""
+
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize_tensors
+from torch import Tensor, nn
+
+from axial_deeplab.data.files import write_atomic, write_json
+from axial_deeplab.errors import InputError
+from axial_deeplab.models import MODELS, build_model
+from axial_deeplab.records import Category
+from axial_deeplab.serialization import from_plain, suggest, to_plain
+
+FORMAT_VERSION = 1
+"""int: Version of `config.json` that this package writes, and the newest that it reads."""
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+TRAINER_KEY = "axial_deeplab"
+"""str: Where the trainer's `.ckpt` keeps the checkpoint config; its weights have the prefix "model."."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Everything about a network but its weights.
+
+    Attributes:
+        model: Name of the network, as in `axial-deeplab models`.
+        categories: One entry for each output class, in the order of the outputs.
+        preprocess: Fields of `data.transforms.Preprocess`.
+        postprocess: Fields of `panoptic.postprocess.PostprocessConfig`; `None` for a classifier.
+        void_class: Output class that means "nothing recognised"; `None` if there is no such output.
+        task: What the outputs are.
+        recipe: How it was trained, for the record.
+        measured: Scores on the validation split, for the record.
+        format_version: Version of this format.
+    """
+
+    model: str
+    categories: tuple[Category, ...]
+    preprocess: dict[str, Any]
+    postprocess: dict[str, Any] | None = None
+    void_class: int | None = None
+    task: Literal["panoptic", "classification"] = "panoptic"
+    recipe: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+def save_checkpoint(folder: str | Path, model: nn.Module, config: CheckpointConfig) -> None:
+    """Write weights and config into `folder`; a folder without `config.json` is no checkpoint, and that comes last.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    folder = Path(folder)
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).unlink(missing_ok=True)  # new weights never stand beside an old config
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}") from None
+    write_atomic(folder / WEIGHTS, lambda file: file.write(serialize_tensors(weights)))
+    write_json(folder / CONFIG, to_plain(config))
+
+
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, CheckpointConfig]:
+    """Build the network of a checkpoint, with its weights, in evaluation mode on the CPU.
+
+    Args:
+        path: A folder from `save_checkpoint`, or a trainer's `.ckpt`, whose averaged weights are taken if it has some.
+
+    Raises:
+        InputError: If there is no checkpoint, or its weights do not fit the network it names.
+    """
+    path = Path(path)
+    config, weights = _read_folder(path) if path.is_dir() else _read_trainer_file(path)
+    if config.model not in MODELS:
+        raise InputError(f"{path} holds a model {config.model!r} unknown here{suggest(config.model, list(MODELS))}")
+    model = build_model(config.model, num_classes=len(config.categories))
+    if misfit := _describe_misfit(model.state_dict(), weights):
+        raise InputError(
+            f"{path}: the weights do not fit {config.model} with {len(config.categories)} classes: {misfit}"
+        )
+    model.load_state_dict(weights)
+    return model.eval(), config
+
+
+def read_config(values: Any, *, where: str) -> CheckpointConfig:
+    """Build a config from the values of its JSON file.
+
+    Raises:
+        InputError: If they come from a newer version of this package, or are no config.
+    """
+    version = values.get("format_version", FORMAT_VERSION) if isinstance(values, dict) else FORMAT_VERSION
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise InputError(f"{where} has format {version}, newer than {FORMAT_VERSION}: upgrade axial-deeplab")
+    return from_plain(CheckpointConfig, values, where=where)
+
+
+def _read_folder(folder: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is not a checkpoint: it holds no {name}")
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS)
+    except ValueError as error:
+        raise InputError(f"{folder / CONFIG} is not JSON ({error}): export the checkpoint again") from None
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder / WEIGHTS} cannot be read ({error}): export the checkpoint again") from None
+    return read_config(values, where=str(folder / CONFIG)), weights
+
+
+def _read_trainer_file(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give a checkpoint folder or a trainer's .ckpt")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+        raise InputError(f"{path} is not a checkpoint, or is damaged: it is no file of PyTorch tensors") from None
+    if not isinstance(saved, dict) or TRAINER_KEY not in saved:
+        raise InputError(f"{path} was not written by axial-deeplab: it has no checkpoint config")
+    prefix = "model."
+    weights = {name.removeprefix(prefix): value for name, value in saved["state_dict"].items()}
+    return read_config(saved[TRAINER_KEY], where=str(path)), weights
+
+
+def _describe_misfit(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str:
+    """Say which weights are missing, unexpected or of another shape, the first two of each; empty if all fit."""
+    shapes = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+    problems = {
+        "missing": [name for name in wanted if name not in given],
+        "unexpected": [name for name in given if name not in wanted],
+        "of another shape": shapes,
+    }
+    return "; ".join(
+        f"{len(names)} {problem} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+        for problem, names in problems.items()
+        if names
+    )

@@ -1,0 +1,51 @@
+"""`axial-deeplab compare`: scores of finished runs, seeds taken together, and the fields in which the runs differ."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.serialization import to_plain
+from axial_deeplab.training.run_folder import flatten, read_recipe, read_record
+
+GROUPS = ("All", "Things", "Stuff")
+NOT_COMPARED = ("name", "seed")
+
+
+def run(arguments: list[str]) -> int:
+    """Print one row for each recipe."""
+    parser = make_parser("compare", "Compare finished runs; runs that differ in the seed alone share a row.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
+    print(format_comparison([Path(path) for path in parse(parser, arguments).runs]))
+    return 0
+
+
+def format_comparison(runs: Sequence[Path]) -> str:
+    """Return PQ in percent as mean and standard deviation over seeds, by recipe.
+
+    Raises:
+        InputError: If a folder holds no finished run.
+    """
+    fields = [_list_fields(run) for run in runs]
+    differing = [name for name in fields[0] if len({str(each.get(name)) for each in fields}) > 1]
+    results: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run, each in zip(runs, fields, strict=True):
+        row = tuple(f"{name}={each.get(name)}" for name in differing)
+        results.setdefault(row, []).append(read_record(run / "result.json"))
+    lines = ["seeds  " + "".join(f"{'PQ ' + group:<18}" for group in GROUPS) + "differing fields"]
+    for row, records in results.items():
+        scores = (_summarize([100 * record[group]["pq"] for record in records]) for group in GROUPS)
+        lines.append(f"{len(records):<7}" + "".join(f"{score:<18}" for score in scores) + (" ".join(row) or "none"))
+    return "\n".join(lines)
+
+
+def _list_fields(run: Path) -> dict[str, Any]:
+    fields = flatten(to_plain(read_recipe(run)))
+    return {name: value for name, value in fields.items() if name not in NOT_COMPARED}
+
+
+def _summarize(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}"

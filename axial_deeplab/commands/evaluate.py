@@ -1,0 +1,23 @@
+"""`axial-deeplab evaluate`: segment a labeled dataset and score it."""
+
+from axial_deeplab.commands.parsing import make_parser, parse
+
+
+def run(arguments: list[str]) -> int:
+    """Evaluate and print the table."""
+    parser = make_parser("evaluate", "Segment a labeled dataset and score it as COCO panoptic does.")
+    parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
+    parser.add_argument("--data.root", required=True, help="dataset in COCO-panoptic format")
+    parser.add_argument("--data.split", default="val", help="split to score (default: val)")
+    parser.add_argument("--output", required=True, help="folder for predictions/, predictions.json and report.json")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    options = parse(parser, arguments)
+
+    from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
+    from axial_deeplab.evaluate import evaluate
+    from axial_deeplab.predict import load
+
+    dataset = CocoPanopticDataset(options.data.root, options.data.split)
+    report = evaluate(load(options.checkpoint, options.device), dataset, options.output)
+    print(report.format_table())
+    return 0

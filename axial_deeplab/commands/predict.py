@@ -1,0 +1,22 @@
+"""`axial-deeplab predict`: segment images."""
+
+import sys
+
+from axial_deeplab.commands.parsing import make_parser, parse
+
+
+def run(arguments: list[str]) -> int:
+    """Segment all inputs; exit status 2 if some could not be read."""
+    parser = make_parser("predict", "Segment images: overlays to look at, and a COCO-panoptic result to work with.")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image file, folder of images, or glob pattern")
+    parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
+    parser.add_argument("--output", required=True, help="folder for overlays/, predictions/ and predictions.json")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    options = parse(parser, arguments)
+
+    from axial_deeplab.predict import load, predict_files
+
+    summary = predict_files(options.inputs, load(options.checkpoint, options.device), options.output)
+    total = len(summary.done) + len(summary.failed)
+    print(f"{len(summary.done)} of {total} images segmented into {options.output}", file=sys.stderr)
+    return 2 if summary.failed else 0

@@ -1,0 +1,74 @@
+"""`axial-deeplab train`: run a recipe, with any of its fields changed."""
+
+import json
+from pathlib import Path
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.errors import InputError
+from axial_deeplab.serialization import from_plain, to_plain
+from axial_deeplab.training.config import Recipe
+from axial_deeplab.training.load_recipe import load_recipe
+from axial_deeplab.training.recipes import RECIPES
+
+OWN_OPTIONS = ("recipe", "config", "output", "resume", "estimate", "print_config")
+
+
+def run(arguments: list[str]) -> int:
+    """Train, estimate, or print the recipe."""
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        raise InputError(f"train needs a recipe first: one of {', '.join(RECIPES)}, or a YAML file")
+    base = load_recipe(arguments[0]) if not arguments[0].startswith("-") else RECIPES["scenes_small"]()
+    options = parse(make_train_parser(base), arguments).as_dict()
+    fields = {name: value for name, value in options.items() if name not in OWN_OPTIONS}
+    recipe = from_plain(Recipe, to_plain(fields), where=arguments[0])
+    if options["print_config"]:
+        print(yaml.safe_dump(to_plain(recipe), sort_keys=False), end="")
+        return 0
+    try:
+        return estimate(recipe) if options["estimate"] else train(recipe, options["output"], resume=options["resume"])
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("lightning", "tensorboard", "tqdm"):
+            raise
+        raise InputError(f"training needs {error.name}: pip install 'axial-deeplab[train]'") from None
+
+
+def make_train_parser(base: Recipe) -> ArgumentParser:
+    """Return the parser; every field of the recipe is an option, its default taken from `base`."""
+    parser = make_parser(
+        "train", f"Train by a recipe. Recipes: {', '.join(RECIPES)}. Fields below default to RECIPE's."
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="name of a recipe, or a YAML file such as --print-config prints"
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with fields to change")
+    parser.add_argument("--output", help="folder of the run (default: runs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="continue a killed run, or begin it if there is none")
+    parser.add_argument("--estimate", action="store_true", help="measure a few steps on random data; train nothing")
+    parser.add_argument("--print-config", action="store_true", help="print the recipe with all changes; train nothing")
+    parser.add_class_arguments(Recipe)
+    parser.set_defaults(to_plain(base))
+    return parser
+
+
+def train(recipe: Recipe, output: str | None, *, resume: bool) -> int:
+    """Train and print the score."""
+    from axial_deeplab.training.run import train as run_recipe
+
+    folder = Path(output or f"runs/{recipe.name}")
+    result = run_recipe(recipe, folder, resume=resume)
+    groups = {
+        name: {key: round(value, 4) for key, value in result[name].items()} for name in ("All", "Things", "Stuff")
+    }
+    print(json.dumps({"output": str(folder), **groups}))
+    return 0
+
+
+def estimate(recipe: Recipe) -> int:
+    """Print what the run would need."""
+    from axial_deeplab.training.estimate import describe_estimate, estimate_cost
+
+    print(describe_estimate(estimate_cost(recipe)))
+    return 0

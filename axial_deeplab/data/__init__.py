@@ -1,0 +1,1 @@
+"""Images and panoptic annotations: reading, writing, augmenting, and procedural scenes."""

@@ -1,0 +1,1 @@
+"""Accumulators with `update`, `merge` and `compute` that equal the official evaluators."""

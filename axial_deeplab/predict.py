@@ -1,0 +1,147 @@
+"""From photographs to panoptic predictions: one image in Python, or files and folders to overlays, id maps and JSON."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from axial_deeplab.checkpoints.load import CheckpointConfig, load_checkpoint
+from axial_deeplab.data.files import write_png
+from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_array
+from axial_deeplab.data.panoptic_writer import PanopticWriter
+from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
+from axial_deeplab.errors import InputError
+from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
+from axial_deeplab.records import PanopticOutput, PanopticPrediction
+from axial_deeplab.serialization import from_plain
+from axial_deeplab.visualize import draw_overlay
+
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+
+
+class Predictor:
+    """Segment images with one network.
+
+    Args:
+        model: Maps normalised images to `PanopticOutput`; moved to the device and put into evaluation mode.
+        config: From the network's checkpoint.
+        device: Where to run; `None` takes a GPU if there is one. GPUs that can compute in bfloat16 do.
+
+    Attributes:
+        categories: The class table; `Segment.category_id` is a position in it.
+    """
+
+    def __init__(self, model: nn.Module, config: CheckpointConfig, device: str | torch.device | None = None) -> None:
+        if config.task != "panoptic" or config.postprocess is None:
+            raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
+        self.device = choose_device() if device is None else torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.config, self.categories = config, config.categories
+        self.preprocess = from_plain(Preprocess, config.preprocess, where="the checkpoint's preprocess")
+        self.postprocess = from_plain(PostprocessConfig, config.postprocess, where="the checkpoint's postprocess")
+
+    def __call__(self, image: ImageLike) -> PanopticPrediction:
+        """Segment one image: a path, a PIL image, or uint8 [height, width, 3].
+
+        Returns:
+            A prediction of the image's own size, turned upright as its EXIF data say, on the CPU.
+        """
+        return self.predict_with_heads(image)[0]
+
+    @torch.inference_mode()
+    def predict_with_heads(self, image: ImageLike) -> tuple[PanopticPrediction, PanopticOutput]:
+        """Segment one image and return the heads too, at the size that the network saw without its padding."""
+        pixels, geometry = prepare(to_tensor(image), self.preprocess)
+        has_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16):
+            output = self.model(pixels[None].to(self.device))
+        # Post-processing works without the padding, so that no segment gains from it, and before the resize to the
+        # image's size, because ids are much smaller than logits.
+        output = restore_output(output, geometry._replace(image_size=geometry.resized_size))
+        is_thing = [category.is_thing for category in self.categories]
+        (prediction,) = postprocess(output, is_thing, self.postprocess, void_class=self.config.void_class)
+        prediction = PanopticPrediction(prediction.panoptic_map.cpu(), prediction.segments)
+        return restore_prediction(prediction, geometry), PanopticOutput(*(head.float().cpu() for head in output))
+
+
+class PredictSummary(NamedTuple):
+    """What became of the files: those segmented, and those that could not be read."""
+
+    done: list[Path]
+    failed: list[Path]
+
+
+def load(checkpoint: str | Path, device: str | torch.device | None = None) -> Predictor:
+    """Load a checkpoint, a folder or a trainer's `.ckpt`, for prediction."""
+    model, config = load_checkpoint(checkpoint)
+    return Predictor(model, config, device)
+
+
+def choose_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def to_tensor(image: ImageLike) -> Tensor:
+    """Turn whatever holds an image into uint8 [3, height, width], RGB."""
+    if isinstance(image, str | Path):
+        image = read_image(image)
+    if isinstance(image, Image.Image):
+        image = to_rgb_array(image)
+    pixels = image if isinstance(image, Tensor) else torch.from_numpy(np.array(image))
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.numel() == 0:
+        raise InputError(f"an image must be uint8 [height, width, 3], got {pixels.dtype} {list(pixels.shape)}")
+    return pixels.permute(2, 0, 1)
+
+
+def predict_files(inputs: Sequence[str], predictor: Predictor, output: str | Path) -> PredictSummary:
+    """Segment files, folders and glob patterns; write overlays and a COCO-panoptic result.
+
+    `output` gets `overlays/NAME.png`, `predictions/NAME.png` with the segment ids, and at the end `predictions.json`. A file
+    that cannot be read is named on stderr and left out. Files of one name get different numbers.
+
+    Raises:
+        InputError: If the inputs name no file, or the output cannot be written.
+    """
+    output = Path(output)
+    paths = find_images(inputs)
+    summary = PredictSummary([], [])
+    with PanopticWriter(output / "predictions.json", predictor.categories) as writer:
+        for number, (path, name) in enumerate(zip(paths, choose_names(paths), strict=True), start=1):
+            show_progress(number, len(paths))
+            try:
+                pixels = to_rgb_array(read_image(path))
+            except InputError as error:
+                print(error, file=sys.stderr)
+                summary.failed.append(path)
+                continue
+            prediction = predictor(pixels)
+            write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
+            writer.add(name, f"{name}{path.suffix}", prediction)
+            summary.done.append(path)
+    return summary
+
+
+def choose_names(paths: Iterable[Path]) -> list[str]:
+    """Return a different name for each path: its stem, with _2, _3, ... where one comes again."""
+    names: dict[str, None] = {}
+    for path in paths:
+        name, number = path.stem, 1
+        while name in names:
+            number += 1
+            name = f"{path.stem}_{number}"
+        names[name] = None
+    return list(names)
+
+
+def show_progress(number: int, total: int) -> None:
+    """Keep one line of a terminal up to date; write nothing where stderr is a file."""
+    if sys.stderr.isatty():
+        print(f"\rimage {number} of {total}", end="" if number < total else "\n", file=sys.stderr, flush=True)

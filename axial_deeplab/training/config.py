@@ -1,0 +1,193 @@
+"""What a training run is made of: frozen dataclasses that print, round-trip through JSON and YAML, and fit any hardware.
+
+A recipe states the batch that its learning rate and its iterations belong to; `fit_to_hardware` scales both to the real one.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from axial_deeplab.data.augment import AugmentConfig
+from axial_deeplab.data.transforms import Preprocess
+from axial_deeplab.errors import InputError
+from axial_deeplab.panoptic.losses import LossWeights
+from axial_deeplab.panoptic.postprocess import PostprocessConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network.
+
+    Attributes:
+        name: One of `axial-deeplab models`.
+        norm: "batch" normalises with the statistics of the batch, of all devices together; "frozen" uses and keeps the
+            running statistics, for batches too small to have their own.
+        norm_momentum: Share of each batch in the running statistics; `None` keeps the model's own.
+        init: Checkpoint whose weights to start from, where names and shapes agree; `None` starts at random.
+    """
+
+    name: str = "axial_deeplab_s"
+    norm: Literal["batch", "frozen"] = "batch"
+    norm_momentum: float | None = None
+    init: str | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images.
+
+    Attributes:
+        dataset: "coco_panoptic" reads a folder in COCO-panoptic format, "scenes" draws procedural ones.
+        root: Folder of the dataset; not used for scenes.
+        train_split: Split to learn from.
+        val_split: Split to score.
+        images: Folder of the images, relative to `root`, of a set in none of the known layouts; for both splits.
+        annotations: The same for the JSON file.
+        workers: Processes that load and augment, for each device.
+        train_scenes: Number of procedural scenes to learn from.
+        val_scenes: Number of other procedural scenes to score.
+        scene_size: Side of a procedural scene in pixels.
+    """
+
+    dataset: Literal["coco_panoptic", "scenes"] = "coco_panoptic"
+    root: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    images: str | None = None
+    annotations: str | None = None
+    workers: int = 4
+    train_scenes: int = 4096
+    val_scenes: int = 32
+    scene_size: int = 128
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """How truth is encoded; see `encode_targets`."""
+
+    sigma: float = 8.0
+    small_instance_area: int = 4096
+    small_instance_weight: float = 3.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Factors of the three losses, and the share of pixels whose semantic loss counts; see `panoptic_loss`."""
+
+    semantic: float = 1.0
+    center: float = 200.0
+    offset: float = 0.01
+    top_k: float = 0.2
+
+    @property
+    def weights(self) -> LossWeights:
+        """The three factors as `panoptic_loss` takes them."""
+        return LossWeights(self.semantic, self.center, self.offset)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights move.
+
+    Attributes:
+        name: The algorithm; "sgd" uses Nesterov momentum 0.9.
+        lr: Base learning rate at the recipe's reference batch.
+        weight_decay: On all parameters but norms, biases and position tables.
+        warmup: Iterations of linear warm-up at the reference batch.
+        poly_power: Exponent of the polynomial decay.
+        clip_norm: Largest norm of the gradient; 0 clips nothing.
+    """
+
+    name: Literal["adam", "adamw", "radam", "sgd"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    warmup: int = 0
+    poly_power: float = 0.9
+    clip_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment.
+
+    Attributes:
+        iterations: Optimizer steps at the reference batch.
+        batch_size: Images on each device in one forward pass.
+        reference_batch: Images in one step that `optimizer.lr`, `optimizer.warmup`, `iterations` and `val_every` belong to.
+        accumulate: Forward passes in one step.
+        devices: GPUs, or processes on a CPU; 0 takes all GPUs, or one process.
+        precision: "auto" is bfloat16 autocast on GPUs that have it, else float32.
+        ema_decay: Decay of the averaged weights that are scored and kept; 0 keeps the last ones.
+        compile: Compile the network with `torch.compile`.
+        val_every: Iterations between scores and checkpoints at the reference batch.
+        patience: Stop after so many scores without a better one; 0 never does.
+    """
+
+    name: str
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(crop_size=(513, 513)))
+    targets: TargetConfig = TargetConfig()
+    loss: LossConfig = LossConfig()
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    iterations: int = 60_000
+    batch_size: int = 8
+    reference_batch: int = 32
+    accumulate: int = 1
+    devices: int = 0
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    ema_decay: float = 0.0
+    compile: bool = False
+    val_every: int = 2_000
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("iterations", "batch_size", "reference_batch", "accumulate", "val_every")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay must lie in 0 .. 1, 1 excluded, got {self.ema_decay}")
+        if self.optimizer.lr <= 0:
+            raise InputError(f"optimizer.lr must be positive, got {self.optimizer.lr}")
+
+
+def fit_to_hardware(recipe: Recipe, world_size: int) -> Recipe:
+    """Scale learning rate and durations from the reference batch to the real one, and round to whole validation rounds.
+
+    With an effective batch k times the reference, the learning rate is k times higher and everything counted in
+    iterations k times shorter, so that the images seen stay the same.
+    """
+    factor = recipe.batch_size * recipe.accumulate * world_size / recipe.reference_batch
+    iterations = max(1, round(recipe.iterations / factor))
+    rounds = max(1, round(recipe.iterations / recipe.val_every))
+    val_every = max(1, iterations // rounds)
+    optimizer = replace(
+        recipe.optimizer, lr=recipe.optimizer.lr * factor, warmup=round(recipe.optimizer.warmup / factor)
+    )
+    # A whole number of rounds: the last step is scored too.
+    iterations = val_every * max(1, iterations // val_every)
+    return replace(recipe, optimizer=optimizer, iterations=iterations, val_every=val_every)
+
+
+def describe_fit(recipe: Recipe, fitted: Recipe, world_size: int) -> str:
+    """Say in one line what `fit_to_hardware` did."""
+    batch = recipe.batch_size * recipe.accumulate * world_size
+    return (
+        f"batch {recipe.batch_size} x {recipe.accumulate} accumulated x {world_size} devices = {batch} images "
+        f"(reference {recipe.reference_batch}): lr {fitted.optimizer.lr:.3g}, {fitted.iterations} steps, "
+        f"warm-up {fitted.optimizer.warmup}, scored every {fitted.val_every}"
+    )
+
+
+def describe_small_statistics(recipe: Recipe, world_size: int) -> str | None:
+    """Return a warning where batch norm would see too few images to have useful statistics."""
+    images = recipe.batch_size * world_size
+    if recipe.model.norm == "frozen" or images >= 4:
+        return None
+    return (
+        f"batch norm sees {images} images at a time, fewer than 4: its statistics will be poor; raise batch_size, or "
+        "start from a checkpoint with --model.init and keep its statistics with --model.norm frozen"
+    )

@@ -1,0 +1,103 @@
+"""What a recipe would need on this machine, from a few steps on random images. Nothing is written."""
+
+import resource
+import sys
+import time
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from axial_deeplab.errors import InputError
+from axial_deeplab.models.catalog import get_default_classes
+from axial_deeplab.panoptic.losses import panoptic_loss
+from axial_deeplab.training.config import Recipe, fit_to_hardware
+from axial_deeplab.training.data_module import Batch, encode_batch
+from axial_deeplab.training.networks import build_network
+from axial_deeplab.training.optimizers import build_optimizer
+from axial_deeplab.training.run import choose_precision, count_devices
+
+WARMUP_STEPS, TIMED_STEPS = 2, 3
+
+
+class Cost(NamedTuple):
+    """What a run needs, loading and scoring left out."""
+
+    iterations: int
+    seconds_per_step: float
+    images_per_second: float  # of all devices
+    peak_gib: float  # of one device's memory, or of this process on a CPU
+
+
+def estimate_cost(recipe: Recipe) -> Cost:
+    """Time a few steps of one device on random images at the recipe's crop and batch size.
+
+    Raises:
+        InputError: If they do not fit into the GPU's memory.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    world_size = count_devices(recipe)
+    fitted = fit_to_hardware(recipe, world_size)
+    try:
+        seconds = recipe.accumulate * time_step(fitted, device)
+    except torch.OutOfMemoryError:
+        raise InputError("the GPU's memory is too small: lower batch_size and raise accumulate as much") from None
+    images = recipe.batch_size * recipe.accumulate * world_size
+    return Cost(fitted.iterations, seconds, images / seconds, measure_peak(device))
+
+
+def time_step(recipe: Recipe, device: torch.device) -> float:
+    """Return the seconds of one forward and backward pass with an optimizer step."""
+    num_classes = get_default_classes(recipe.model.name)
+    model = build_network(recipe.model, num_classes).to(device)
+    optimizer = build_optimizer(model, recipe.optimizer)
+    half = choose_precision(recipe) == "bf16-mixed"
+    batch = encode_batch(draw_batch(recipe, num_classes, device), recipe)
+    started = 0.0
+    for step in range(WARMUP_STEPS + TIMED_STEPS):
+        if step == WARMUP_STEPS:
+            started = _read_clock(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            output = model(batch.images)
+        losses = panoptic_loss(output, batch.targets, weights=recipe.loss.weights, top_k=recipe.loss.top_k)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+    return (_read_clock(device) - started) / TIMED_STEPS
+
+
+def draw_batch(recipe: Recipe, num_classes: int, device: torch.device) -> Batch:
+    """Draw the images of one forward pass: noise, with 64 blocks that are an instance each."""
+    height, width = recipe.augment.crop_size
+    blocks = torch.arange(1.0, 65.0, device=device).view(1, 1, 8, 8).expand(recipe.batch_size, 1, 8, 8)
+    instance = F.interpolate(blocks, (height, width))[:, 0].int()
+    return Batch(
+        images=torch.randint(256, (recipe.batch_size, 3, height, width), dtype=torch.uint8, device=device),
+        semantic=(instance % num_classes).to(torch.uint8),
+        instance=instance,
+        crowd=torch.zeros(instance.shape, dtype=torch.bool, device=device),
+        file_names=(),
+    )
+
+
+def measure_peak(device: torch.device) -> float:
+    """Return the largest memory so far, in GiB: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def describe_estimate(cost: Cost) -> str:
+    """Say it in two lines."""
+    hours = cost.iterations * cost.seconds_per_step / 3600
+    return (
+        f"{cost.seconds_per_step:.3g} s a step, {cost.images_per_second:.3g} images/s, peak memory {cost.peak_gib:.3g} GiB "
+        f"a device\n{cost.iterations} steps take {hours:.2g} hours, loading and scoring not counted"
+    )
+
+
+def _read_clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

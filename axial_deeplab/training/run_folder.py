@@ -1,0 +1,110 @@
+"""What a run leaves on disk beside its checkpoints, and what must hold before it may begin or go on.
+
+```
+RUN/recipe.json       every field, as given         RUN/logs/version_N/     metrics.csv and TensorBoard events
+RUN/versions.json     of the software               RUN/checkpoints/        best.ckpt and last.ckpt, for the trainer
+RUN/result.json       scores, time, throughput      RUN/checkpoint/         model.safetensors and config.json of the best
+```
+"""
+
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from axial_deeplab.data.files import write_json
+from axial_deeplab.errors import InputError
+from axial_deeplab.serialization import from_plain, to_plain
+from axial_deeplab.training.config import Recipe
+
+MAY_CHANGE = ("data.root", "data.workers", "compile")
+"""tuple: Fields that do not change what a resumed run computes, so they may differ from those it began with."""
+
+
+def prepare_run(output: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Record recipe and software in `output`.
+
+    Raises:
+        InputError: If `output` holds a run and `resume` is off, or it holds another run than the one to resume.
+    """
+    record = output / "recipe.json"
+    if record.exists():
+        if not resume:
+            raise InputError(f"{output} already holds a run: continue it with --resume, or choose another --output")
+        if changed := list_differences(read_recipe(output), recipe):
+            raise InputError(f"{output} holds a run with other {', '.join(changed)}: a resumed run keeps its recipe")
+    write_json(record, to_plain(recipe), indent=2)
+    write_json(output / "versions.json", describe_versions(), indent=2)
+
+
+def read_recipe(output: Path) -> Recipe:
+    """Return the recipe that a run was started with."""
+    return from_plain(Recipe, read_record(output / "recipe.json"), where=str(output / "recipe.json"))
+
+
+def read_record(path: Path) -> Any:
+    """Return the content of a JSON file that a run left.
+
+    Raises:
+        InputError: If the file is absent or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: {path.parent} holds no finished run") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+
+
+def list_differences(first: Recipe, second: Recipe) -> list[str]:
+    """Name the fields, as dotted paths, that make two recipes different runs."""
+    ours, theirs = flatten(to_plain(first)), flatten(to_plain(second))
+    return [name for name in ours if ours[name] != theirs[name] and name not in MAY_CHANGE]
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested tables into one with dotted names."""
+    flat = {}
+    for name, value in values.items():
+        nested = flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        flat.update(nested)
+    return flat
+
+
+def describe_versions() -> dict[str, Any]:
+    """Return what a result may depend on beside the recipe."""
+    packages = ("axial-deeplab", "torch", "numpy", "pillow", "lightning")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _find_version(name) for name in packages},
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": _find_commit(),
+    }
+
+
+def _find_version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _find_commit() -> str | None:
+    """Return the commit of the source tree that this package runs from, "-dirty" where it has changed since."""
+    if not _ask_git("ls-files", "records.py"):  # installed, perhaps inside somebody else's repository
+        return None
+    return _ask_git("rev-parse", "HEAD") + ("-dirty" if _ask_git("status", "--porcelain", "--", ".") else "")
+
+
+def _ask_git(*arguments: str) -> str:
+    """Return what git says about the folder of this package, nothing if it cannot say."""
+    command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

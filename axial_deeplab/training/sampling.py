@@ -1,0 +1,52 @@
+"""Which image, with which augmentation, at which step: pure functions of the seed and a running sample number.
+
+The n-th sample of a run is the same whatever the number of workers, whoever loads it, and whether the run was interrupted.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+
+
+@lru_cache(maxsize=2)
+def _permute(length: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(length)
+
+
+def locate_sample(number: int, *, length: int, seed: int) -> int:
+    """Return the index of the image, 0 .. length - 1, that sample `number` of the run shows: every image once an epoch."""
+    epoch, position = divmod(number, length)
+    return int(_permute(length, seed, epoch)[position])
+
+
+def make_generator(number: int, *, seed: int) -> np.random.Generator:
+    """Return the source of randomness for the augmentation of sample `number`."""
+    # The third word keeps this stream apart from the permutations' (seed, epoch).
+    return np.random.default_rng((seed, number, 1))
+
+
+class StepBatches:
+    """Yield the sample numbers of one process, batch by batch, beginning where the run stands.
+
+    Args:
+        batch_size: Samples of one process in one batch.
+        num_batches: Batches in the whole run, whatever part of it is left.
+        rank: Number of this process among `world_size`; it takes every `world_size`-th sample.
+        first: Tells, when iteration begins, how many batches the run has already seen.
+    """
+
+    def __init__(
+        self, batch_size: int, num_batches: int, *, rank: int = 0, world_size: int = 1, first: Callable[[], int]
+    ) -> None:
+        self.batch_size, self.num_batches = batch_size, num_batches
+        self.rank, self.world_size, self.first = rank, world_size, first
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        stride = self.world_size
+        for batch in range(self.first(), self.num_batches):
+            start = batch * self.batch_size * stride + self.rank
+            yield list(range(start, start + self.batch_size * stride, stride))

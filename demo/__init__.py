@@ -1,0 +1,1 @@
+"""`python -m demo` shows what this package does."""

@@ -1,0 +1,100 @@
+"""Recipes build, round-trip, and refuse what they do not know."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from axial_deeplab.errors import InputError
+from axial_deeplab.models import build_model
+from axial_deeplab.serialization import from_plain, to_plain
+from axial_deeplab.training.config import Recipe, describe_small_statistics, fit_to_hardware
+from axial_deeplab.training.load_recipe import load_recipe
+from axial_deeplab.training.recipes import RECIPES
+
+NAMES = list(RECIPES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipe_names_itself_and_round_trips_through_yaml(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    text = yaml.safe_dump(to_plain(recipe))
+    assert from_plain(Recipe, yaml.safe_load(text), where=name) == recipe
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipe_builds_its_model(name: str) -> None:
+    with torch.device("meta"):
+        model = build_model(RECIPES[name]().model.name, num_classes=5)
+        output = model(torch.zeros(2, 3, 65, 65))
+    assert output.semantic_logits.shape == (2, 5, 65, 65)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_states_source_scores_cost_and_command(name: str) -> None:
+    text = RECIPES[name].__doc__ or ""
+    for word in ("Source:", "Published:", "Measured:", "Cost:", f"Command: axial-deeplab train {name}"):
+        assert word in text
+
+
+def test_overrides_reach_nested_fields() -> None:
+    recipe = load_recipe("scenes_small", ["optimizer.lr=1e-4", "data.root=/data/x", "augment.crop_size=[65, 97]"])
+    assert recipe.optimizer.lr == 1e-4
+    assert recipe.data.root == "/data/x"
+    assert recipe.augment.crop_size == (65, 97)
+
+
+def test_file_holds_a_part_of_the_fields(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("name: mine\noptimizer: {lr: 1e-3}\n")  # YAML reads 1e-3 as text
+    assert load_recipe(str(path)) == dataclasses.replace(Recipe("mine"))
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "message"),
+    [
+        ("scenes_smal", [], "did you mean 'scenes_small'"),
+        ("scenes_small", ["optimizer.lrr=1"], "did you mean 'lr'"),
+        ("scenes_small", ["optimizer.lr=fast"], "must be a number"),
+        ("scenes_small", ["batch_size=2.5"], "must be a whole number"),
+        ("scenes_small", ["model.norm=layer"], "must be one of batch, frozen"),
+        ("scenes_small", ["batch_size"], "not of the form field=value"),
+        ("scenes_small", ["batch_size=[1"], "cannot be read"),
+        ("scenes_small", ["seed.deep=1"], "has no fields"),
+        ("scenes_small", ["iterations=0"], "iterations must be at least 1"),
+        ("absent.yaml", [], "absent.yaml"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(source: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load_recipe(source, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_reference_batch_scales_rate_and_durations() -> None:
+    recipe = dataclasses.replace(
+        RECIPES["nuclei_axial_deeplab_s"](), batch_size=8, reference_batch=32, iterations=4000, val_every=500
+    )
+    fitted = fit_to_hardware(recipe, world_size=2)
+    assert fitted.optimizer.lr == pytest.approx(recipe.optimizer.lr / 2)
+    assert (fitted.iterations, fitted.val_every) == (8000, 1000)
+    assert fitted.optimizer.warmup == 2 * recipe.optimizer.warmup
+
+
+@pytest.mark.parametrize(("iterations", "val_every"), [(1001, 250), (10, 2000), (7, 2), (1, 1), (100, 100)])
+def test_the_last_step_is_always_scored(iterations: int, val_every: int) -> None:
+    recipe = dataclasses.replace(RECIPES["scenes_small"](), iterations=iterations, val_every=val_every)
+    fitted = fit_to_hardware(recipe, world_size=1)
+    assert fitted.iterations % fitted.val_every == 0
+    assert iterations - fitted.iterations < max(2, iterations / val_every)
+
+
+def test_small_batches_are_warned_about_unless_norms_are_frozen() -> None:
+    recipe = dataclasses.replace(RECIPES["scenes_small"](), batch_size=1)
+    assert "--model.norm frozen" in (describe_small_statistics(recipe, 1) or "")
+    assert describe_small_statistics(recipe, 4) is None
+    frozen = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, norm="frozen"))
+    assert describe_small_statistics(frozen, 1) is None
