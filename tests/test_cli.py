@@ -128,6 +128,7 @@ def test_training_without_its_extra_says_what_to_install(tmp_path: Path) -> None
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_models_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json", "--height", "65", "--width", "129"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -1,8 +1,7 @@
 """Panoptic quality (PQ), equal to the official evaluator of COCO panoptic.
 
 A truth segment and a predicted one of the same class match when their intersection over union exceeds one half; crowd and
-void are spared from blame. Of each image only counts are kept. The work is done on runs of equal pixels rather than on
-pixels, so counting costs less than decoding the PNGs.
+void are spared from blame. Of each image only counts are kept.
 
 Source: Kirillov et al., "Panoptic Segmentation" (https://arxiv.org/abs/1801.00868); rules of cocodataset/panopticapi.
 """

@@ -20,7 +20,7 @@ def scenes_small() -> Recipe:
     """Learn procedural scenes on a CPU.
 
     Source: none, an exercise of the whole path. Published: none.
-    Measured: not yet measured.
+    Measured: PQ 76.6 (75.4 to 77.5 over seeds 0 to 2), things 59.6, on 64 scenes never seen; 2026-11-25.
     Cost: about three minutes on two CPU cores.
     Command: axial-deeplab train scenes_small --output runs/scenes
     """
