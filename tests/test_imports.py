@@ -64,3 +64,9 @@ def test_import_is_light() -> None:
     code = f"import sys, axial_deeplab; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_layers_need_torch_alone() -> None:
+    others = ["PIL", "safetensors", "yaml", "jsonargparse", "lightning", "huggingface_hub"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({others})); from axial_deeplab.layers import AxialAttention"
+    subprocess.run([sys.executable, "-c", code], check=True)

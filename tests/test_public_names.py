@@ -7,10 +7,10 @@ import axial_deeplab.layers
 
 def test_package() -> None:
     assert sorted(axial_deeplab.__all__) == [
-        "MODELS",
         "AxialAttention",
         "Category",
         "InputError",
+        "MODELS",
         "PanopticOutput",
         "PanopticPrediction",
         "Predictor",
@@ -37,4 +37,4 @@ def test_layers() -> None:
 
 def test_every_name_is_there() -> None:
     for module in (axial_deeplab, axial_deeplab.checkpoints, axial_deeplab.layers):
-        assert all(name in vars(module) for name in module.__all__)
+        assert all(getattr(module, name) is not None for name in module.__all__)

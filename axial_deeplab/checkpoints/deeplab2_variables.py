@@ -95,7 +95,8 @@ class VariableReader:
         elif isinstance(module, AxialAttention):
             self._fill_attention(path, module)
         else:
-            assert isinstance(module, nn.Conv2d) and module.bias is not None
+            assert isinstance(module, nn.Conv2d)
+            assert module.bias is not None
             self.copy(f"{path}/kernel", module.weight, lambda value: value.permute(3, 2, 0, 1))
             self.copy(f"{path}/bias", module.bias)
 

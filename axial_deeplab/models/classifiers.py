@@ -14,7 +14,6 @@ from axial_deeplab.models.classifier import Classifier
 from axial_deeplab.models.encoder import Encoder
 from axial_deeplab.models.resnet import build_resnet
 
-
 PAPER = AxialResNetConfig()
 """Convolutional stem, global span, tables of 509 rows, striding per axis (paper, table 1)."""
 

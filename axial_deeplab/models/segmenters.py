@@ -18,7 +18,7 @@ PAPER = AxialResNetConfig(stem="inception", output_stride=16, attention=Attentio
 DEEPLAB2 = AxialResNetConfig(stem="inception", stem_width=1.0, max_pool=False, output_stride=16)
 """google-research/deeplab2: stem not scaled, no max-pool, global span."""
 
-NANO = replace(PAPER, width=0.25, blocks=(1, 1, 2, 1))
+NANO = replace(PAPER, width=0.25, stem_width=0.5, blocks=(1, 1, 2, 1), attention=AttentionConfig(span=65, num_heads=4))
 """Small enough to learn procedural scenes on a CPU in minutes; attention in all four stages."""
 
 

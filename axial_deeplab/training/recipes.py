@@ -43,8 +43,8 @@ def nuclei_axial_deeplab_s() -> Recipe:
     """Find cell nuclei in microscope tiles: exact masks, crowded small things.
 
     Source: protocol of our own on the images of the 2018 Data Science Bowl (Broad Institute, CC0). Published: none.
-    Measured: not yet measured.
-    Cost: not yet measured.
+    Measured: PQ 70.4, things 45.8, after 400 of 800 steps; 2026-11-25. In full: not yet measured.
+    Cost: 0.4 s a step on an H100.
     Command: axial-deeplab train nuclei_axial_deeplab_s --data.root PATH --output runs/nuclei
     """
     return Recipe(
@@ -52,13 +52,14 @@ def nuclei_axial_deeplab_s() -> Recipe:
         model=ModelConfig("axial_deeplab_s", norm_momentum=0.05),
         data=DataConfig("coco_panoptic", workers=8),
         augment=AugmentConfig((257, 257), min_scale=0.75, max_scale=1.5, vertical_flip=0.5, color_jitter=0.2),
-        targets=TargetConfig(sigma=4.0, small_instance_area=256),
-        optimizer=OptimizerConfig("adam", lr=1e-3, warmup=200, clip_norm=10.0),
-        iterations=4_000,
-        batch_size=16,
-        reference_batch=16,
+        targets=TargetConfig(sigma=3.0, small_instance_area=256),
+        postprocess=PostprocessConfig(nms_kernel=5),
+        optimizer=OptimizerConfig("adam", lr=1.5e-3, warmup=200, clip_norm=10.0),
+        iterations=800,
+        batch_size=32,
+        reference_batch=32,
         ema_decay=0.998,
-        val_every=500,
+        val_every=400,
     )
 
 
@@ -66,8 +67,8 @@ def nuclei_panoptic_deeplab_resnet50() -> Recipe:
     """Run the convolutional baseline, ResNet-50 with ASPP, on the same terms as `nuclei_axial_deeplab_s`.
 
     Source: as there. Published: none.
-    Measured: not yet measured.
-    Cost: not yet measured.
+    Measured: PQ 76.5, things 57.5; 2026-11-25.
+    Cost: two and a half minutes on an H100.
     Command: axial-deeplab train nuclei_panoptic_deeplab_resnet50 --data.root PATH --output runs/nuclei-r50
     """
     return _replace_model(nuclei_axial_deeplab_s(), "nuclei_panoptic_deeplab_resnet50", "panoptic_deeplab_resnet50")
@@ -77,8 +78,8 @@ def nuclei_panoptic_deeplab_resnet50_projection() -> Recipe:
     """Run the baseline without ASPP, so that only the encoder differs from `nuclei_axial_deeplab_s`.
 
     Source: as there. Published: none.
-    Measured: not yet measured.
-    Cost: not yet measured.
+    Measured: PQ 74.5, things 54.5; 2026-11-25.
+    Cost: two minutes on an H100.
     Command: axial-deeplab train nuclei_panoptic_deeplab_resnet50_projection --data.root PATH --output runs/nuclei-r50p
     """
     return _replace_model(
@@ -138,9 +139,11 @@ def cityscapes_axial_deeplab_s() -> Recipe:
 def coco_overfit() -> Recipe:
     """Learn a handful of COCO photographs by heart: shows that targets, losses and post-processing agree with the format.
 
-    Crowd regions are ignored. Source: none. Published: none; the score on the images learned should approach 100.
-    Measured: not yet measured.
-    Cost: not yet measured.
+    Crowd regions are ignored. Objects and offsets weigh as their pixels do: with the usual weights small objects come out too
+    large and neighbors mixed (see docs/log.md).
+    Source: none. Published: none; the score on the images learned should approach 100.
+    Measured: not yet measured; PQ 78.7 with the usual weights, 2026-11-25.
+    Cost: 0.2 s a step on an H100.
     Command: axial-deeplab train coco_overfit --data.root PATH --output runs/overfit
     """
     return Recipe(
@@ -149,12 +152,13 @@ def coco_overfit() -> Recipe:
         data=DataConfig("coco_panoptic", train_split="val", val_split="val", workers=2),
         augment=AugmentConfig((641, 641), min_scale=1.0, max_scale=1.0, flip=0.0),
         postprocess=PostprocessConfig(center_threshold=0.1, nms_kernel=7, stuff_area_limit=2048),
-        loss=LossConfig(top_k=1.0),
+        targets=TargetConfig(small_instance_weight=1.0),
+        loss=LossConfig(offset=0.1),
         optimizer=OptimizerConfig("adam", lr=2e-3, warmup=20, clip_norm=10.0),
-        iterations=600,
+        iterations=2_000,
         batch_size=2,
         reference_batch=2,
-        val_every=200,
+        val_every=500,
     )
 
 

@@ -17,7 +17,14 @@ def make_layer(axis: str = "width", **options: object) -> AxialAttention:
 
 @pytest.mark.parametrize(
     ("axis", "shape"),
-    [("width", (5,)), ("height", (5, 4)), ("width", (5, 4)), ("depth", (3, 5, 4)), ("height", (3, 5, 4)), ("width", (1, 1, 1))],
+    [
+        ("width", (5,)),
+        ("height", (5, 4)),
+        ("width", (5, 4)),
+        ("depth", (3, 5, 4)),
+        ("height", (3, 5, 4)),
+        ("width", (1, 1, 1)),
+    ],
 )
 @pytest.mark.parametrize("training", [False, True])
 def test_shapes(axis: str, shape: tuple[int, ...], training: bool) -> None:

@@ -78,7 +78,9 @@ def check_values(
     assert names
     for array in names:
         entry = get_entry(meta, array)
-        for name, expected in rename({array.removeprefix(group): torch.from_numpy(arrays[array])}, prefix, heads).items():
+        for name, expected in rename(
+            {array.removeprefix(group): torch.from_numpy(arrays[array])}, prefix, heads
+        ).items():
             value = ours[name]
             if value is None:  # the shift of the similarity norm, which cancels in the softmax
                 assert entry["zero_in_exact_arithmetic"]

@@ -62,7 +62,14 @@ def build_attention(state: dict[str, Tensor], path: str, axis: str) -> AxialAtte
     key_dim = (kernel.shape[1] - heads * value_dim) // (2 * heads)
     rpe = terms == 3
     return AxialAttention(
-        kernel.shape[0], axis, key_dim=key_dim, value_dim=value_dim, num_heads=heads, query_rpe=rpe, key_rpe=rpe, value_rpe=rpe
+        kernel.shape[0],
+        axis,
+        key_dim=key_dim,
+        value_dim=value_dim,
+        num_heads=heads,
+        query_rpe=rpe,
+        key_rpe=rpe,
+        value_rpe=rpe,
     )
 
 
@@ -187,7 +194,9 @@ def check_group(
         fill(named, marks)
         entry = copy.copy(get_entry(meta, array))
         if array.endswith("moving_variance"):
-            entry["noise_fp32_vs_fp64"] = 0.0  # a difference between two conventions, not noise (see the fixtures' README)
+            entry["noise_fp32_vs_fp64"] = (
+                0.0  # a difference between two conventions, not noise (see the fixtures' README)
+            )
         for key, value in [*expected.named_parameters(), *expected.named_buffers()]:
             if value.isnan().any():
                 continue

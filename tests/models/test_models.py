@@ -49,7 +49,9 @@ def test_cost_is_close_to_the_paper_s(name: str) -> None:
     assert count_parameters(model) / 1e6 == pytest.approx(published["params_m"], rel=0.025)
     if "multiply_adds_g" in published:
         tolerance = 0.08 if name in CLASSIFIERS else 0.04
-        assert count_multiply_adds(model, size, size) / 1e9 == pytest.approx(published["multiply_adds_g"], rel=tolerance)
+        assert count_multiply_adds(model, size, size) / 1e9 == pytest.approx(
+            published["multiply_adds_g"], rel=tolerance
+        )
     if name in MULTIPLY_ADDS_1025X2049:
         ours = count_multiply_adds(model, 1025, 2049) / 1e9
         assert ours == pytest.approx(MULTIPLY_ADDS_1025X2049[name], rel=0.04)

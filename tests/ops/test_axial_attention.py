@@ -13,7 +13,11 @@ SWITCHES = [(True, True, True), (False, False, False), (True, False, False), (Fa
 
 
 def make_inputs(
-    length: int, *, switches: tuple[bool, bool, bool] = (True, True, True), rows: int = 9, dtype: torch.dtype = torch.float64
+    length: int,
+    *,
+    switches: tuple[bool, bool, bool] = (True, True, True),
+    rows: int = 9,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor, Tensor, RelativeTables, Tensor]:
     generator = torch.Generator().manual_seed(length)
 
