@@ -8,17 +8,19 @@ prediction = predictor("street.jpg")
 prediction.panoptic_map  # int32 [height, width], 0 where void
 prediction.segments  # a list of Segment(id, category_id, is_thing, score, area)
 ```
+
+Names are imported when they are first used: the command line answers at once, and the layers need torch alone.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from axial_deeplab.errors import InputError
-from axial_deeplab.layers import AxialAttention
-from axial_deeplab.models import MODELS, axial_resnet50_s, build_model
-from axial_deeplab.records import Category, PanopticOutput, PanopticPrediction, Segment
-
 if TYPE_CHECKING:
+    from axial_deeplab.errors import InputError
+    from axial_deeplab.layers import AxialAttention
+    from axial_deeplab.models import MODELS, axial_resnet50_s, build_model
     from axial_deeplab.predict import Predictor, load
+    from axial_deeplab.records import Category, PanopticOutput, PanopticPrediction, Segment
 
 __version__ = "0.1.0"
 
@@ -36,11 +38,22 @@ __all__ = [
     "load",
 ]
 
+_HOMES = {
+    "errors": ("InputError",),
+    "layers": ("AxialAttention",),
+    "models": ("MODELS", "axial_resnet50_s", "build_model"),
+    "predict": ("Predictor", "load"),
+    "records": ("Category", "PanopticOutput", "PanopticPrediction", "Segment"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import prediction when it is first asked for: the layers and networks need torch alone."""
-    if name in ("Predictor", "load"):
-        from axial_deeplab import predict
-
-        return getattr(predict, name)
+    """Import a public name from the module that defines it."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"axial_deeplab.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
