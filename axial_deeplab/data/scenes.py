@@ -68,11 +68,9 @@ class SceneDataset(Dataset[PanopticRecord]):
         self._seeds = range(seed * _SEEDS_PER_DATASET, seed * _SEEDS_PER_DATASET + count)
 
     def __len__(self) -> int:
-        """Return the number of scenes."""
         return len(self._seeds)
 
     def __getitem__(self, index: int) -> PanopticRecord:
-        """Draw one scene; the same index gives the same scene in every process."""
         return make_scene(self._seeds[index], self.size)
 
 
@@ -232,12 +230,10 @@ def _paint_thing(thing: _Thing, y: NDArray, x: NDArray, generator: np.random.Gen
     y, x = y - thing.y, x - thing.x
     v, u = _rotate(y, x, thing.angle + np.pi / 4)
     wave = 2 * np.pi / (generator.uniform(5, 8) * max(1, thing.radius / 14))
-    if thing.category_id == _DISK:
-        pattern = np.cos(wave * u) * np.cos(wave * v) - 0.3
-    elif thing.category_id == _BOX:
-        pattern = np.sin(wave * u)
-    else:
+    if thing.category_id == _STAR:
         pattern = generator.normal(size=y.size)
+    else:
+        pattern = np.sin(wave * u) if thing.category_id == _BOX else np.cos(wave * u) * np.cos(wave * v) - 0.3
     color = generator.uniform(50, 225, size=(3, 1))
     contrast = generator.uniform(20, 80, size=(3, 1)) * np.where(color > 128, -1, 1)
     return (color + contrast * (pattern > 0)) * _shade_thing(thing, y, x)
