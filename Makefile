@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test check format bench clean help
 
 help:
-	@echo "make demo    train a small Axial-DeepLab on procedural scenes and look at the result (CPU, about 4 minutes)"
+	@echo "make demo    train a small Axial-DeepLab on procedural scenes and look at the result (CPU, 3 to 4 minutes)"
 	@echo "make test    all tests (CPU, no network)"
 	@echo "make check   formatting, lint, types"
 	@echo "make format  apply formatting and safe lint fixes"

@@ -57,7 +57,7 @@ class Predictor:
     def predict_with_heads(self, image: ImageLike) -> tuple[PanopticPrediction, PanopticOutput]:
         """Segment one image and return the heads too, at the size that the network saw without its padding."""
         pixels, geometry = prepare(to_tensor(image), self.preprocess)
-        has_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        has_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16):
             output = self.model(pixels[None].to(self.device))
         # Post-processing works without the padding, so that no segment gains from it, and before the resize to the

@@ -15,6 +15,7 @@ live at the border only (`data/catalog.py`).
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -78,15 +79,17 @@ class PanopticOutput(NamedTuple):
     offset: Tensor  # [batch, 2, height, width], (y, x), center - pixel, in positions of this grid
 
     def resize(self, height: int, width: int) -> "PanopticOutput":
-        """Resize bilinearly with corners aligned, and scale the offsets to positions of the new grid.
+        """Resize bilinearly with corners aligned, and scale the offsets to positions of the new grid, in float32.
 
-        This is the only place where outputs change size: from the heads to the input, and from the input to the image.
+        This is the only place where outputs change size: from the heads to the input, and from the input to the image. In
+        bfloat16, neighbors on a peak of the heatmap would round to one value and become several centers.
         """
+        output = PanopticOutput(*(x.to(torch.promote_types(x.dtype, torch.float32)) for x in self))
         old_height, old_width = self.semantic_logits.shape[2:]
         if (old_height, old_width) == (height, width):
-            return self
-        scale = self.offset.new_tensor([_scale_axis(old_height, height), _scale_axis(old_width, width)])
-        resized = [F.interpolate(x, (height, width), mode="bilinear", align_corners=True) for x in self]
+            return output
+        scale = output.offset.new_tensor([_scale_axis(old_height, height), _scale_axis(old_width, width)])
+        resized = [F.interpolate(x, (height, width), mode="bilinear", align_corners=True) for x in output]
         return PanopticOutput(resized[0], resized[1], resized[2] * scale[:, None, None])
 
 

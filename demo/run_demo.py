@@ -25,6 +25,7 @@ from axial_deeplab.predict import Predictor, load
 from axial_deeplab.records import PanopticPrediction
 from axial_deeplab.training.recipes import scenes_small
 from axial_deeplab.training.run import train
+from axial_deeplab.training.run_folder import read_recipe
 from axial_deeplab.visualize import draw_overlay
 
 HELD_OUT, SHOWN = 64, 6
@@ -43,8 +44,8 @@ def main() -> int:
     started = time.monotonic()
     # One core is left to others: in a network so small, threads that wait for a busy core cost more than they bring.
     torch.set_num_threads(max(1, min(8, torch.get_num_threads() - 1)))
-    if (options.output / "recipe.json").exists():  # an earlier demo
-        shutil.rmtree(options.output)
+    if (options.output / "recipe.json").exists() and read_recipe(options.output).name == scenes_small().name:
+        shutil.rmtree(options.output)  # an earlier demo; any other run is left alone
     recipe = dataclasses.replace(scenes_small(), seed=options.seed)
     train(recipe, options.output)
 

@@ -170,22 +170,10 @@ def _pad_side(side: int, multiple: int) -> int:
 
 
 def restore_output(output: PanopticOutput, geometry: Geometry) -> PanopticOutput:
-    """Bring what the network said back to the size of the image: crop the padding, resize, rescale the offsets.
-
-    Resizing is bilinear with aligned corners, so an offset of one pixel grows by (H - 1) / (h - 1) on its axis.
-    """
+    """Bring what the network said back to the size of the image: crop the padding, then resize."""
     height, width = geometry.resized_size
     cropped = PanopticOutput(*(values[..., :height, :width] for values in output))
-    if geometry.resized_size == geometry.image_size:
-        return cropped
-    logits, heatmap, offset = (
-        F.interpolate(values, geometry.image_size, mode="bilinear", align_corners=True) for values in cropped
-    )
-    scale = [
-        (side - 1) / (small - 1) if small > 1 else 1.0
-        for side, small in zip(geometry.image_size, geometry.resized_size, strict=True)
-    ]
-    return PanopticOutput(logits, heatmap, offset * offset.new_tensor(scale).view(2, 1, 1))
+    return cropped.resize(*geometry.image_size)
 
 
 def restore_map(panoptic_map: Tensor, geometry: Geometry) -> Tensor:

@@ -77,10 +77,11 @@ class BatchNorm(_RunningNorm):
         dims = [0, *range(2, x.ndim)]
         values = x.float()
         count = values.new_full((1,), x.numel() // x.shape[1])
-        sums = torch.cat([values.sum(dims), values.square().sum(dims), count])
-        total, squares, count = _all_reduce(sums).split([x.shape[1], x.shape[1], 1])
+        # The mean first, then deviations from it: squares minus a squared mean would cancel where the mean is large.
+        total, count = _all_reduce(torch.cat([values.sum(dims), count])).split([x.shape[1], 1])
         mean = total / count
-        variance = (squares / count - mean.square()).clamp_min(0)
+        deviations = values - mean.view([1, -1] + [1] * (x.ndim - 2))
+        variance = _all_reduce(deviations.square().sum(dims)) / count
         self.update_running_statistics(mean, variance, count)
         shape = [1, -1] + [1] * (x.ndim - 2)
         scale = self.weight * (variance + self.eps).rsqrt()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from axial_deeplab.layers.aspp import ASPP
 from axial_deeplab.layers.convolution import ConvNormAct
 from axial_deeplab.models.decoder import INSTANCE_DECODER, SEMANTIC_DECODER, Decoder, DecoderConfig
 from axial_deeplab.models.encoder import Encoder
@@ -62,8 +61,3 @@ class PanopticDeepLab(nn.Module):
         semantic = self.semantic_decoder(features)
         instance = self.instance_decoder(features)
         return PanopticOutput(self.semantic_head(semantic), self.center_head(instance), self.offset_head(instance))
-
-
-def build_aspp(in_channels: int, out_channels: int) -> nn.Module:
-    """Build ASPP with the rates of output stride 16 and an average over the whole map."""
-    return ASPP(in_channels, out_channels)

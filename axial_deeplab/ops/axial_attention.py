@@ -1,6 +1,6 @@
 """The attention op: its contract, its checks, and the choice of a backend."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -31,7 +31,7 @@ def axial_attention(
         tables: Relative position tables, shared by the heads; distances beyond a table use its end rows.
         scales: [term, head], one row for the content term, then one for each of the query and key terms switched on.
         span: Number of keys a query sees, itself in the middle; odd, or `None` for all.
-        backend: "reference" materialises the logits; "auto" takes the fastest that can run.
+        backend: "reference" materialises the logits; "auto" takes the fastest that can run, now the same.
 
     Returns:
         The weighted sum of values, and of value positions (`None` without a value table), each
@@ -41,6 +41,8 @@ def axial_attention(
         ValueError: If shapes, terms or the span do not fit together.
     """
     _check(q, k, v, tables, scales)
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
     compute_reach(q.shape[2], span)
     return axial_attention_reference(q, k, v, tables=tables, scales=scales, span=span)
 

@@ -50,6 +50,8 @@ def time_step(recipe: Recipe, device: torch.device) -> float:
     """Return the seconds of one forward and backward pass with an optimizer step."""
     num_classes = get_default_classes(recipe.model.name)
     model = build_network(recipe.model, num_classes).to(device)
+    if recipe.compile:
+        model.compile()
     optimizer = build_optimizer(model, recipe.optimizer)
     half = choose_precision(recipe) == "bf16-mixed"
     batch = encode_batch(draw_batch(recipe, num_classes, device), recipe)

@@ -46,12 +46,16 @@ def train(recipe: Recipe, output: str | Path, *, resume: bool = False) -> dict[s
     world_size = count_devices(recipe)
     fitted = fit_to_hardware(recipe, world_size)
     train_records, val_records = open_datasets(recipe.data)
+    if len(val_records) < world_size:
+        raise InputError(
+            f"{len(val_records)} images to score cannot be shared by {world_size} processes: lower --devices"
+        )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements
     pl.seed_everything(recipe.seed, verbose=False)
     model = build_network(recipe.model, len(train_records.categories), world_size=world_size)
     if recipe.compile:
         model.compile()
-    rank_zero_only(prepare_run)(output, recipe, resume=resume)
+    rank_zero_only(prepare_run)(output, recipe, resume=resume, processes=world_size)
     notes = (describe_fit(recipe, fitted, world_size), describe_small_statistics(recipe, world_size))
     rank_zero_only(print)(*filter(None, notes), sep="\n", file=sys.stderr)
     task = PanopticTask(model, fitted, describe_checkpoint(recipe, train_records.categories))
@@ -71,7 +75,11 @@ def choose_precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:
     """Resolve "auto" for the hardware at hand."""
     if recipe.precision != "auto":
         return recipe.precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return (
+        "bf16-mixed"
+        if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        else "32-true"
+    )
 
 
 def build_trainer(recipe: Recipe, output: Path, world_size: int) -> pl.Trainer:

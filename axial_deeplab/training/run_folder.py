@@ -25,20 +25,26 @@ MAY_CHANGE = ("data.root", "data.workers", "compile")
 """tuple: Fields that do not change what a resumed run computes, so they may differ from those it began with."""
 
 
-def prepare_run(output: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Record recipe and software in `output`.
+def prepare_run(output: Path, recipe: Recipe, *, resume: bool, processes: int = 1) -> None:
+    """Record recipe, software and the number of processes in `output`.
+
+    A folder whose run has not come to a first checkpoint is written anew: nothing in it can be continued.
 
     Raises:
-        InputError: If `output` holds a run and `resume` is off, or it holds another run than the one to resume.
+        InputError: If `output` holds a run and `resume` is off, or it holds another run than the one to resume, or one on
+            another number of processes: steps and rates would not mean the same.
     """
     record = output / "recipe.json"
-    if record.exists():
+    if record.exists() and (output / "checkpoints" / "last.ckpt").exists():
         if not resume:
             raise InputError(f"{output} already holds a run: continue it with --resume, or choose another --output")
         if changed := list_differences(read_recipe(output), recipe):
             raise InputError(f"{output} holds a run with other {', '.join(changed)}: a resumed run keeps its recipe")
+        before = read_record(output / "versions.json").get("processes", processes)
+        if before != processes:
+            raise InputError(f"{output} holds a run of {before} processes, not {processes}: set --devices {before}")
     write_json(record, to_plain(recipe), indent=2)
-    write_json(output / "versions.json", describe_versions(), indent=2)
+    write_json(output / "versions.json", describe_versions() | {"processes": processes}, indent=2)
 
 
 def read_recipe(output: Path) -> Recipe:

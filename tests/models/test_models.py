@@ -14,6 +14,7 @@ from axial_deeplab.models import (
     count_parameters,
     get_default_size,
 )
+from axial_deeplab.records import PanopticOutput
 
 EXACT_PARAMETERS = {
     "authors_axial26s": 5_944_936,
@@ -106,3 +107,12 @@ def test_unknown_names_get_a_suggestion() -> None:
 def test_every_model_is_listed_once() -> None:
     assert list(MODELS) == [*CLASSIFIERS, *SEGMENTERS]
     assert set(PUBLISHED) <= set(MODELS)
+
+
+def test_outputs_are_resized_in_float32() -> None:
+    """Two equal neighbors in bfloat16 around a peak would tie over all pixels between them."""
+    heatmap = torch.tensor([0.0, 0.9957, 0.9961, 0.0]).expand(1, 1, 4, 4).bfloat16()
+    output = PanopticOutput(torch.zeros(1, 2, 4, 4).bfloat16(), heatmap, torch.ones(1, 2, 4, 4).bfloat16())
+    for head in output.resize(13, 13):
+        assert head.dtype == torch.float32
+    assert all(head.dtype == torch.float32 for head in output.resize(4, 4))
