@@ -39,8 +39,11 @@ class Predictor:
     def __init__(self, model: nn.Module, config: CheckpointConfig, device: str | torch.device | None = None) -> None:
         if config.task != "panoptic" or config.postprocess is None:
             raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
-        self.device = choose_device() if device is None else torch.device(device)
-        self.model = model.to(self.device).eval()
+        try:
+            self.device = choose_device() if device is None else torch.device(device)
+            self.model = model.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:  # what torch raises for devices that it does not know or have
+            raise InputError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
         self.config, self.categories = config, config.categories
         self.preprocess = from_plain(Preprocess, config.preprocess, where="the checkpoint's preprocess")
         self.postprocess = from_plain(PostprocessConfig, config.postprocess, where="the checkpoint's postprocess")
@@ -118,11 +121,12 @@ def predict_files(inputs: Sequence[str], predictor: Predictor, output: str | Pat
             show_progress(number, len(paths))
             try:
                 pixels = to_rgb_array(read_image(path))
-            except InputError as error:
-                print(error, file=sys.stderr)
+                prediction = predictor(pixels)
+            except (InputError, torch.OutOfMemoryError) as error:
+                memory = f"{path} is too large for the GPU's memory: make it smaller, or use --device cpu"
+                print(memory if isinstance(error, torch.OutOfMemoryError) else error, file=sys.stderr)
                 summary.failed.append(path)
                 continue
-            prediction = predictor(pixels)
             write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
             writer.add(name, f"{name}{path.suffix}", prediction)
             summary.done.append(path)

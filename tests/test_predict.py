@@ -179,3 +179,29 @@ def test_killed_run_leaves_no_json(predictor: Predictor, tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         predict_files([str(tmp_path)], predictor, tmp_path / "out")
     assert not (tmp_path / "out" / "predictions.json").exists()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+def test_unknown_devices_are_named(device: str) -> None:
+    with pytest.raises(InputError, match=f"device {device} cannot be used"):
+        Predictor(nn.Linear(1, 1), make_config(), device)
+
+
+def test_image_too_large_for_the_gpu_is_left_out(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        draw_photo().save(tmp_path / f"{name}.png")
+    calls = iter([torch.OutOfMemoryError("CUDA out of memory"), None])
+    predict_one = Predictor.__call__
+
+    def fail_once(self: Predictor, image: np.ndarray) -> object:
+        if (error := next(calls)) is not None:
+            raise error
+        return predict_one(self, image)
+
+    monkeypatch.setattr(Predictor, "__call__", fail_once)
+    summary = predict_files([str(tmp_path)], predictor, tmp_path / "out")
+    assert [path.name for path in summary.failed] == ["a.png"]
+    assert [path.name for path in summary.done] == ["b.png"]
+    assert "too large for the GPU's memory" in capsys.readouterr().err

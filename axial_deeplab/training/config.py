@@ -40,7 +40,8 @@ class DataConfig:
         root: Folder of the dataset; not used for scenes.
         train_split: Split to learn from.
         val_split: Split to score.
-        images: Folder of the images, relative to `root`, of a set in none of the known layouts; for both splits.
+        images: Folder of the images, relative to `root`, of a set in none of the known layouts; `{split}` stands for the
+            split, and without it both splits are the same images.
         annotations: The same for the JSON file.
         workers: Processes that load and augment, for each device.
         train_scenes: Number of procedural scenes to learn from.

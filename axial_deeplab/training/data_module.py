@@ -79,7 +79,10 @@ def open_datasets(config: DataConfig) -> tuple[LabeledImages, LabeledImages]:
 
 
 def _open_split(root: str, split: str, config: DataConfig) -> CocoPanopticDataset:
-    return CocoPanopticDataset(root, split, images=config.images, annotations=config.annotations)
+    images, annotations = (
+        None if path is None else path.replace("{split}", split) for path in (config.images, config.annotations)
+    )
+    return CocoPanopticDataset(root, split, images=images, annotations=annotations)
 
 
 def encode_batch(batch: Batch, recipe: Recipe) -> EncodedBatch:

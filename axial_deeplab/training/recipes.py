@@ -20,8 +20,8 @@ def scenes_small() -> Recipe:
     """Learn procedural scenes on a CPU.
 
     Source: none, an exercise of the whole path. Published: none.
-    Measured: PQ 75.6 to 78.1, things 58.4 to 63.2, on 64 scenes never seen; two seeds, 2026-11-25.
-    Cost: three to four minutes on two CPU cores.
+    Measured: PQ 76.5 to 78.6, things 60.1 to 63.2, on 64 scenes never seen; seeds 0 to 2, 2026-11-25.
+    Cost: about four minutes on one of two busy CPU cores.
     Command: axial-deeplab train scenes_small --output runs/scenes
     """
     return Recipe(

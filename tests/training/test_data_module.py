@@ -93,3 +93,13 @@ def test_sample_of_coco_opens_through_explicit_paths(shared_data: Path) -> None:
     )
     train, _ = open_datasets(config)
     assert [train[index].file_name for index in range(len(train))] == ["000000142238.jpg", "000000439180.jpg"]
+
+
+def test_explicit_paths_tell_the_splits_apart(shared_data: Path) -> None:
+    config = DataConfig(
+        root=str(shared_data / "nuclei-mini"),
+        images="images/{split}",
+        annotations="annotations/panoptic_{split}.json",
+    )
+    train, val = open_datasets(config)
+    assert (len(train), len(val)) == (12, 6)
