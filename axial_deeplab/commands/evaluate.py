@@ -9,6 +9,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
     parser.add_argument("--data.root", required=True, help="dataset in COCO-panoptic format")
     parser.add_argument("--data.split", default="val", help="split to score (default: val)")
+    parser.add_argument("--data.images", help="folder of the images, relative to the root, in an unknown layout")
+    parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
     parser.add_argument("--output", required=True, help="folder for predictions/, predictions.json and report.json")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     options = parse(parser, arguments)
@@ -17,7 +19,8 @@ def run(arguments: list[str]) -> int:
     from axial_deeplab.evaluate import evaluate
     from axial_deeplab.predict import load
 
-    dataset = CocoPanopticDataset(options.data.root, options.data.split)
+    data = options.data
+    dataset = CocoPanopticDataset(data.root, data.split, images=data.images, annotations=data.annotations)
     report = evaluate(load(options.checkpoint, options.device), dataset, options.output)
     print(report.format_table())
     return 0
