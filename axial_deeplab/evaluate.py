@@ -34,7 +34,9 @@ def evaluate(predictor: Predictor, dataset: LabeledImages, output: str | Path) -
     output = Path(output)
     positions = match_categories(predictor.categories, dataset.categories, void_class=predictor.config.void_class)
     quality = PanopticQuality(dataset.categories)
-    (output / "report.json").unlink(missing_ok=True)  # an older one would stand beside predictions that it does not score
+    (output / "report.json").unlink(
+        missing_ok=True
+    )  # an older one would stand beside predictions that it does not score
     with PanopticWriter(output / "predictions.json", dataset.categories) as writer:
         for index in range(len(dataset)):
             show_progress(index + 1, len(dataset))
