@@ -11,7 +11,7 @@ help:
 	@echo "make test    all tests (CPU, no network)"
 	@echo "make check   formatting, lint, types"
 	@echo "make format  apply formatting and safe lint fixes"
-	@echo "make bench   time panoptic scoring against PNG decoding"
+	@echo "make bench PAIRS=FOLDER   time panoptic scoring against PNG decoding (FOLDER from make_pq_speed.py)"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +35,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/panoptic_quality.py
+	$(BIN)/python benchmarks/panoptic_quality.py $(PAIRS)
 
 clean:
 	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache
