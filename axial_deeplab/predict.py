@@ -30,13 +30,21 @@ class Predictor:
     Args:
         model: Maps normalised images to `PanopticOutput`; moved to the device and put into evaluation mode.
         config: From the network's checkpoint.
-        device: Where to run; `None` takes a GPU if there is one. GPUs that can compute in bfloat16 do.
+        device: Where to run; `None` takes a GPU if there is one.
+        use_bfloat16: Compute in bfloat16 where that is safe; `None` does so on GPUs that can.
 
     Attributes:
         categories: The class table; `Segment.category_id` is a position in it.
     """
 
-    def __init__(self, model: nn.Module, config: CheckpointConfig, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: CheckpointConfig,
+        device: str | torch.device | None = None,
+        *,
+        use_bfloat16: bool | None = None,
+    ) -> None:
         if config.task != "panoptic" or config.postprocess is None:
             raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
         try:
@@ -44,6 +52,9 @@ class Predictor:
             self.model = model.to(self.device).eval()
         except (RuntimeError, AssertionError) as error:  # what torch raises for devices that it does not know or have
             raise InputError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
+        if use_bfloat16 is None:
+            use_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.use_bfloat16 = use_bfloat16
         self.config, self.categories = config, config.categories
         self.preprocess = from_plain(Preprocess, config.preprocess, where="the checkpoint's preprocess")
         self.postprocess = from_plain(PostprocessConfig, config.postprocess, where="the checkpoint's postprocess")
@@ -60,8 +71,7 @@ class Predictor:
     def predict_with_heads(self, image: ImageLike) -> tuple[PanopticPrediction, PanopticOutput]:
         """Segment one image and return the heads too, at the size that the network saw without its padding."""
         pixels, geometry = prepare(to_tensor(image), self.preprocess)
-        has_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
             output = self.model(pixels[None].to(self.device))
         # Post-processing works without the padding, so that no segment gains from it, and before the resize to the
         # image's size, because ids are much smaller than logits.

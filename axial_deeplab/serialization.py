@@ -31,7 +31,8 @@ def from_plain(cls: type[T], values: Any, *, where: str) -> T:
         where: What the values come from, named in messages.
 
     Raises:
-        InputError: If a field is unknown (the nearest name is offered), missing without a default, or of another type.
+        InputError: If a field is unknown (the nearest name is offered), missing without a default, of another type, or of a
+            value that `cls` refuses.
     """
     if not isinstance(values, dict):
         raise InputError(f"{where} must be a table of fields, got {values!r}")
@@ -43,7 +44,11 @@ def from_plain(cls: type[T], values: Any, *, where: str) -> T:
     for name in required:
         if required[name] and name not in values:
             raise InputError(f"{where} lacks the field {name!r}")
-    return cls(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+    fields = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    try:
+        return cls(**fields)
+    except ValueError as error:  # a dataclass that checks its values
+        raise InputError(f"{where}: {error}") from None
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

@@ -58,13 +58,16 @@ class PanopticWriter:
 
         Args:
             image_id: The id of the image in its set.
-            file_name: The file name of the image; the PNG gets the same stem.
+            file_name: The file name of the image, relative to its set; the PNG gets the same, subfolders included.
             prediction: What to write; on any device.
 
         Raises:
-            InputError: The id or the stem was there before, map and segments do not agree, or the PNG cannot be written.
+            InputError: The id or the name was there before or leads out of the folder, map and segments do not agree, or
+                the PNG cannot be written.
         """
-        name = f"{Path(file_name).stem}.png"
+        name = Path(file_name).with_suffix(".png").as_posix()
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{file_name} leads out of {self.folder}: name images relative to their set")
         if image_id in self._images or name in self._annotations:
             raise InputError(
                 f"{file_name}: image id {image_id!r} or {name} was written before: give images unique names"

@@ -151,8 +151,13 @@ class Recipe:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must lie in 0 .. 1, 1 excluded, got {self.ema_decay}")
-        if self.optimizer.lr <= 0:
-            raise InputError(f"optimizer.lr must be positive, got {self.optimizer.lr}")
+        for name, value in (("optimizer.lr", self.optimizer.lr), ("targets.sigma", self.targets.sigma)):
+            if not value > 0:
+                raise InputError(f"{name} must be positive, got {value}")
+        if not 0 < self.loss.top_k <= 1:
+            raise InputError(f"loss.top_k must lie in 0 .. 1, 0 excluded, got {self.loss.top_k}")
+        if self.data.workers < 0:
+            raise InputError(f"data.workers starts at 0, got {self.data.workers}")
 
 
 def fit_to_hardware(recipe: Recipe, world_size: int) -> Recipe:

@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +53,10 @@ def train(recipe: Recipe, output: str | Path, *, resume: bool = False) -> dict[s
         )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements
     pl.seed_everything(recipe.seed, verbose=False)
-    model = build_network(recipe.model, len(train_records.categories), world_size=world_size)
+    last = output / "checkpoints" / "last.ckpt"
+    resumes = resume and last.exists()
+    start = replace(recipe.model, init=None) if resumes else recipe.model  # the weights are in the run itself by then
+    model = build_network(start, len(train_records.categories), world_size=world_size)
     if recipe.compile:
         model.compile()
     rank_zero_only(prepare_run)(output, recipe, resume=resume, processes=world_size)
@@ -61,8 +65,7 @@ def train(recipe: Recipe, output: str | Path, *, resume: bool = False) -> dict[s
     task = PanopticTask(model, fitted, describe_checkpoint(recipe, train_records.categories))
     trainer = build_trainer(fitted, output, world_size)
     data = PanopticDataModule(train_records, val_records, fitted)
-    last = output / "checkpoints" / "last.ckpt"
-    fit(trainer, task, data, checkpoint=last if resume and last.exists() else None)
+    fit(trainer, task, data, checkpoint=last if resumes else None)
     return finish(trainer, task, output)
 
 
@@ -105,10 +108,26 @@ def build_trainer(recipe: Recipe, output: Path, world_size: int) -> pl.Trainer:
     )
 
 
+class MovableCheckpoint(ModelCheckpoint):
+    """Remember the best score also where the run's folder has been moved since it was killed."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(str(self.dirpath))
+        state = state_dict | {"dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = state[name] and str(folder / Path(state[name]).name)
+        state["best_k_models"] = {
+            str(folder / Path(path).name): score for path, score in state_dict["best_k_models"].items()
+        }
+        super().load_state_dict(state)
+
+
 def build_callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
     """Build the averaging, the stopping rule, the progress bar, and the two checkpoints, written after each score."""
-    best = ModelCheckpoint(folder, "best", monitor="val/pq", mode="max", enable_version_counter=False)
-    last = ModelCheckpoint(folder, "last", enable_version_counter=False)
+    best = MovableCheckpoint(
+        folder, "best", monitor="val/pq", mode="max", enable_version_counter=False, save_on_train_epoch_end=False
+    )
+    last = MovableCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=False)
     callbacks: list[Callback] = [make_progress_bar(), best, last]
     if recipe.patience:
         callbacks.append(EarlyStopping("val/pq", mode="max", patience=recipe.patience))

@@ -99,7 +99,9 @@ class PanopticTask(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.throughput.pause()
         self.quality = PanopticQuality(self.config.categories)
-        self.predictor = Predictor(self.model, self.config, self.device)
+        precision = self.recipe.precision  # scored as trained
+        use_bfloat16 = None if precision == "auto" else precision == "bf16-mixed"
+        self.predictor = Predictor(self.model, self.config, self.device, use_bfloat16=use_bfloat16)
 
     def validation_step(self, record: PanopticRecord, batch_idx: int) -> None:
         prediction = self.predictor(record.image.permute(1, 2, 0))

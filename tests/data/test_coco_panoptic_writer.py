@@ -86,11 +86,11 @@ def test_entries_are_those_of_the_format(tmp_path: Path) -> None:
         {"id": 2, "name": "sky", "isthing": 0},
     ]
     (annotation,) = content["annotations"]
-    assert (annotation["image_id"], annotation["file_name"]) == (12, "photo.png")
+    assert (annotation["image_id"], annotation["file_name"]) == (12, "deep/photo.png")
     person = {"id": 5, "category_id": 9, "area": 3, "bbox": [1, 0, 2, 2], "iscrowd": 1, "isthing": 1, "score": 0.5}
     sky = {"id": 8, "category_id": 2, "area": 3, "bbox": [0, 1, 4, 2], "iscrowd": 0, "isthing": 0, "score": 1.0}
     assert annotation["segments_info"] == [person, sky]
-    np.testing.assert_array_equal(read_ids(tmp_path / "out" / "photo.png"), ids.numpy())
+    np.testing.assert_array_equal(read_ids(tmp_path / "out" / "deep" / "photo.png"), ids.numpy())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -126,9 +126,12 @@ def test_refuses_what_would_make_a_broken_set(tmp_path: Path) -> None:
     writer = PanopticWriter(tmp_path / "out.json", CATEGORIES)
     prediction = make_prediction(0)
     writer.add(1, "a.jpg", prediction)
-    for image_id, name in ((1, "b.jpg"), (2, "deep/a.png")):
+    for image_id, name in ((1, "b.jpg"), (2, "a.png")):
         with pytest.raises(InputError, match="written before"):
             writer.add(image_id, name, prediction)
+    for name in ("../b.jpg", "/b.jpg"):
+        with pytest.raises(InputError, match="leads out of"):
+            writer.add(2, name, prediction)
     with pytest.raises(InputError, match=r"b\.jpg: ids \[5, 70000, 16777215\] are in the map"):
         writer.add(2, "b.jpg", PanopticPrediction(prediction.panoptic_map, []))
     with pytest.raises(InputError, match=r"class 2 is not one of 0 \.\. 1"):

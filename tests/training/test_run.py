@@ -4,16 +4,28 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from axial_deeplab.data.scenes import make_scene
 from axial_deeplab.errors import InputError
+from axial_deeplab.metrics.panoptic_quality import PanopticReport, Quality
 from axial_deeplab.predict import load
 from axial_deeplab.training import tasks
 from axial_deeplab.training.config import Recipe
 from axial_deeplab.training.run import train
+
+
+class FixedQuality(NamedTuple):
+    """A score that was decided beforehand."""
+
+    pq: float
+
+    def compute(self) -> PanopticReport:
+        quality = Quality(self.pq, 1.0, self.pq, 1)
+        return PanopticReport(quality, quality, quality, {})
 
 
 def watch_losses(monkeypatch: pytest.MonkeyPatch, *, interrupt_at: int | None = None) -> list[float]:
@@ -74,6 +86,41 @@ def test_resumed_run_repeats_the_uninterrupted_one(
     for key in ("state_dict", "current_model_state"):
         for name, value in states[0][key].items():
             assert torch.equal(value, states[1][key][name]), name
+
+
+def test_moved_run_keeps_its_best_score(tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.1, 0.2])
+    monkeypatch.setattr(tasks, "gather_quality", lambda *_: FixedQuality(next(scores)))
+    with monkeypatch.context() as patch:
+        watch_losses(patch, interrupt_at=4)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_recipe, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = train(tiny_recipe, tmp_path / "there", resume=True)
+    assert (result["All"]["pq"], result["step"]) == (0.9, 2)
+
+
+def test_resume_does_not_read_the_initial_weights_again(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(tiny_recipe, tmp_path / "first")
+    initial = tmp_path / "first" / "checkpoint"
+    tuned = dataclasses.replace(tiny_recipe, model=dataclasses.replace(tiny_recipe.model, init=str(initial)))
+    with monkeypatch.context() as patch:
+        watch_losses(patch, interrupt_at=4)
+        with pytest.raises(KeyboardInterrupt):
+            train(tuned, tmp_path / "tuned")
+    initial.rename(tmp_path / "away")
+    assert train(tuned, tmp_path / "tuned", resume=True)["steps"] == first["steps"]
+
+
+def test_every_step_can_be_scored_and_kept(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch_losses(monkeypatch, interrupt_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(dataclasses.replace(tiny_recipe, val_every=1), tmp_path)
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
 
 
 def test_resume_without_a_checkpoint_begins(
