@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
-from axial_deeplab.ops import RelativeTables, axial_attention, compute_similarity_moments
+from axial_deeplab.ops import RelativeTables, attend_packed, compute_packed_moments
 
 AXES = {"depth": -3, "height": -2, "width": -1}
 
@@ -82,40 +82,49 @@ class AxialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, in_channels, *spatial] to [batch, out_channels, *spatial]."""
-        lines, shape = self._move_axis_last(x)
-        q, k, v = self.project(lines)
-        content, position = axial_attention(
-            q, k, v, tables=self.tables, scales=self.compute_scales(q, k), span=self.span
+        channels_last = x.movedim(1, -1)
+        qkv = self.project(channels_last)
+        packed = self._see_along_axis(qkv)
+        retrieved = attend_packed(
+            packed,
+            tables=self.tables,
+            scales=self.compute_scales(packed),
+            num_heads=self.num_heads,
+            key_dim=self.key_dim,
+            span=self.span,
         )
-        out = self._merge_heads(content, position)  # [line, length, out_channels]
-        return self._move_axis_back(out, shape)
+        return self._merge(retrieved.reshape(*channels_last.shape[:-1], -1)).movedim(-1, 1)
 
-    def project(self, lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Project and normalise [line, length, channel] to q, k and v, each [line, head, length, dim]."""
-        qkv = self.qkv_norm(self.qkv(lines).flatten(0, 1)).view(*lines.shape[:2], -1)
-        depths = [self.num_heads * dim for dim in (self.key_dim, self.key_dim, self.value_dim)]
-        q, k, v = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in qkv.split(depths, dim=2))
-        return q, k, v
+    def project(self, channels_last: Tensor) -> Tensor:
+        """Project and normalise [..., in_channels] to queries, keys and values of all heads, side by side."""
+        qkv = self.qkv(channels_last)
+        return self.qkv_norm(qkv.flatten(0, -2)).view(qkv.shape)
 
-    def compute_scales(self, q: Tensor, k: Tensor) -> Tensor:
+    def compute_scales(self, packed: Tensor) -> Tensor:
         """Return the factors [term, head] that the batch norm on the similarity terms comes down to."""
         if not self.similarity_norm.uses_batch_statistics:
             return self.similarity_norm(None)
-        return self.similarity_norm(compute_similarity_moments(q, k, self.tables, span=self.span))
+        moments = compute_packed_moments(
+            packed, self.tables, num_heads=self.num_heads, key_dim=self.key_dim, span=self.span
+        )
+        return self.similarity_norm(moments)
 
-    def _merge_heads(self, content: Tensor, position: Tensor | None) -> Tensor:
-        retrieved = [x.transpose(1, 2).flatten(2) for x in (content, position) if x is not None]
-        normed = self.retrieved_norm(torch.cat(retrieved, dim=2).flatten(0, 1)).view(*retrieved[0].shape[:2], -1)
-        return normed.unflatten(2, (len(retrieved), -1)).sum(2)
+    def _merge(self, retrieved: Tensor) -> Tensor:
+        """Normalise what was retrieved and add content and position: [..., out_channels]."""
+        normed = self.retrieved_norm(retrieved.flatten(0, -2)).view(retrieved.shape)
+        if self.value_table is None:
+            return normed
+        content, position = normed.chunk(2, dim=-1)
+        return content + position
 
-    def _move_axis_last(self, x: Tensor) -> tuple[Tensor, torch.Size]:
-        if x.ndim - 2 < -AXES[self.axis]:
-            raise ValueError(f"the {self.axis} axis needs {-AXES[self.axis]} spatial dimensions, got {tuple(x.shape)}")
-        moved = x.movedim(1, -1).movedim(AXES[self.axis] - 1, -2)  # [batch, *other axes, length, channel]
-        return moved.flatten(0, -3), moved.shape
-
-    def _move_axis_back(self, lines: Tensor, shape: torch.Size) -> Tensor:
-        return lines.view(*shape[:-1], -1).movedim(-2, AXES[self.axis] - 1).movedim(-1, 1)
+    def _see_along_axis(self, channels_last: Tensor) -> Tensor:
+        """View [batch, *spatial, channels] as [outer, length, inner, channels] along the layer's axis."""
+        dim = channels_last.ndim - 1 + AXES[self.axis]
+        if dim < 1:
+            spatial = tuple(channels_last.shape[1:-1])
+            raise ValueError(f"the {self.axis} axis needs {-AXES[self.axis]} spatial dimensions, got {spatial}")
+        shape = channels_last.shape
+        return channels_last.reshape(shape[:dim].numel(), shape[dim], shape[dim + 1 : -1].numel(), shape[-1])
 
     def extra_repr(self) -> str:
         span = "global" if self.span is None else self.span

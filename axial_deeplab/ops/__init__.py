@@ -1,6 +1,13 @@
 """Pure functions of tensors: no parameters, no norms, no state."""
 
-from axial_deeplab.ops.axial_attention import RelativeTables, axial_attention
+from axial_deeplab.ops.axial_attention import RelativeTables, attend_packed, axial_attention, compute_packed_moments
 from axial_deeplab.ops.moments import SimilarityMoments, compute_similarity_moments
 
-__all__ = ["RelativeTables", "SimilarityMoments", "axial_attention", "compute_similarity_moments"]
+__all__ = [
+    "RelativeTables",
+    "SimilarityMoments",
+    "attend_packed",
+    "axial_attention",
+    "compute_packed_moments",
+    "compute_similarity_moments",
+]

@@ -1,15 +1,29 @@
 """The attention op: its contract, its checks, and the choice of a backend."""
 
+import logging
+from functools import lru_cache
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from axial_deeplab.ops.geometry import compute_reach
+from axial_deeplab.ops.layout import pack_heads, restore_lines, unpack_heads
+from axial_deeplab.ops.moments import SimilarityMoments, compute_similarity_moments
 from axial_deeplab.ops.reference import RelativeTables, axial_attention_reference
 
-__all__ = ["Backend", "RelativeTables", "axial_attention"]
+__all__ = [
+    "Backend",
+    "RelativeTables",
+    "attend_packed",
+    "axial_attention",
+    "choose_backend",
+    "compute_packed_moments",
+]
 
-Backend = Literal["auto", "reference"]
+Backend = Literal["auto", "triton", "reference"]
+
+logger = logging.getLogger("axial_deeplab")
 
 
 def axial_attention(
@@ -31,20 +45,115 @@ def axial_attention(
         tables: Relative position tables, shared by the heads; distances beyond a table use its end rows.
         scales: [term, head], one row for the content term, then one for each of the query and key terms switched on.
         span: Number of keys a query sees, itself in the middle; odd, or `None` for all.
-        backend: "reference" materialises the logits; "auto" takes the fastest that can run, now the same.
+        backend: "reference" materialises the logits; "triton" never does, and needs a GPU; "auto" takes the fastest that can
+            run. `AXIAL_DEEPLAB_LOG=debug` says why.
 
     Returns:
         The weighted sum of values, and of value positions (`None` without a value table), each
         [line, head, length, value_dim] in the dtype of `v`.
 
     Raises:
-        ValueError: If shapes, terms or the span do not fit together.
+        ValueError: If shapes, terms or the span do not fit together, or the backend cannot run.
     """
     _check(q, k, v, tables, scales)
+    compute_reach(q.shape[2], span)
+    num_heads, key_dim = q.shape[1], q.shape[3]
+    if q.dtype != v.dtype or choose_backend(q, num_heads, key_dim, v.shape[3], backend) == "reference":
+        return axial_attention_reference(q, k, v, tables=tables, scales=scales, span=span)
+    retrieved = attend_packed(
+        pack_heads(q, k, v),
+        tables=tables,
+        scales=scales,
+        num_heads=num_heads,
+        key_dim=key_dim,
+        span=span,
+        backend=backend,
+    )
+    content, *position = unpack_heads(retrieved, num_heads, [v.shape[3]] * (1 + (tables.value is not None)))
+    return content, position[0] if position else None
+
+
+def attend_packed(
+    qkv: Tensor,
+    *,
+    tables: RelativeTables,
+    scales: Tensor,
+    num_heads: int,
+    key_dim: int,
+    span: int | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Do what `axial_attention` does for the packed layout (see `ops.layout`), in which nothing is copied.
+
+    Args:
+        qkv: [outer, length, inner, num_heads * (2 * key_dim + value_dim)]: the queries of all heads, then keys, then values.
+        tables: As in `axial_attention`.
+        scales: As in `axial_attention`.
+        num_heads: Number of heads.
+        key_dim: Channels of a query or key.
+        span: As in `axial_attention`.
+        backend: As in `axial_attention`.
+
+    Returns:
+        [outer, length, inner, channels]: the content that all heads retrieve and, with a value table, the positions.
+    """
+    value_dim = qkv.shape[3] // num_heads - 2 * key_dim
+    if choose_backend(qkv, num_heads, key_dim, value_dim, backend) == "triton":
+        from axial_deeplab.ops.fused import attend_fused
+
+        return attend_fused(qkv, tables, scales, num_heads=num_heads, key_dim=key_dim, span=span)
+    q, k, v = unpack_heads(qkv, num_heads, [key_dim, key_dim, value_dim])
+    retrieved = axial_attention_reference(q, k, v, tables=tables, scales=scales, span=span)
+    return restore_lines(pack_heads(*(part for part in retrieved if part is not None)), qkv)
+
+
+def compute_packed_moments(
+    qkv: Tensor,
+    tables: RelativeTables,
+    *,
+    num_heads: int,
+    key_dim: int,
+    span: int | None = None,
+    backend: Backend = "auto",
+) -> SimilarityMoments:
+    """Do what `compute_similarity_moments` does for the packed layout; arguments are those of `attend_packed`."""
+    value_dim = qkv.shape[3] // num_heads - 2 * key_dim
+    if choose_backend(qkv, num_heads, key_dim, value_dim, backend) == "triton":
+        from axial_deeplab.ops.fused import compute_moments_fused
+
+        return compute_moments_fused(qkv, tables, num_heads=num_heads, key_dim=key_dim, span=span)
+    q, k, _ = unpack_heads(qkv, num_heads, [key_dim, key_dim, value_dim])
+    return compute_similarity_moments(q, k, tables, span=span)
+
+
+def choose_backend(x: Tensor, num_heads: int, key_dim: int, value_dim: int, backend: Backend = "auto") -> Backend:
+    """Return the backend that will run for tensors like `x`.
+
+    Raises:
+        ValueError: If the name is unknown, or "triton" was asked for and cannot run; says why.
+    """
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
-    compute_reach(q.shape[2], span)
-    return axial_attention_reference(q, k, v, tables=tables, scales=scales, span=span)
+    if backend == "reference" or (backend == "auto" and x.device.type != "cuda"):
+        return "reference"
+    reason = _explain_why_not_triton(x.device, x.dtype, key_dim, value_dim)
+    if reason is not None and backend == "triton":
+        raise ValueError(f"the triton backend cannot run: {reason}")
+    return "reference" if reason is not None else "triton"
+
+
+@lru_cache(maxsize=256)
+def _explain_why_not_triton(device: torch.device, dtype: torch.dtype, key_dim: int, value_dim: int) -> str | None:
+    """Return why the kernels cannot run, or `None`; logged once for each kind of call."""
+    try:
+        from axial_deeplab.ops.fused import explain_why_not
+    except ImportError as error:
+        reason: str | None = f"triton cannot be imported ({error})"
+    else:
+        reason = explain_why_not(device, dtype, key_dim, value_dim)
+    shape = f"{key_dim} key and {value_dim} value channels a head, {dtype} on {device}"
+    logger.debug("attention with %s: %s", shape, f"reference, because {reason}" if reason else "triton")
+    return reason
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, tables: RelativeTables, scales: Tensor) -> None:

@@ -1,0 +1,89 @@
+"""The fused path: moments and attention of a packed map through the Triton kernels. The reference beside it is the law."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from axial_deeplab.ops.geometry import compute_reach, expand_table
+from axial_deeplab.ops.moments import SimilarityMoments
+from axial_deeplab.ops.reference import RelativeTables
+from axial_deeplab.ops.triton_autograd import attention, explain_why_not, similarity_statistics
+
+__all__ = ["attend_fused", "compute_moments_fused", "explain_why_not"]
+
+
+def attend_fused(
+    qkv: Tensor, tables: RelativeTables, scales: Tensor, *, num_heads: int, key_dim: int, span: int | None
+) -> Tensor:
+    """Compute what `attend_packed` promises; see there."""
+    length = qkv.shape[1]
+    reach = compute_reach(length, span)
+    rows = [
+        None if table is None else expand_table(table, length)[length - 1 - reach : length + reach] for table in tables
+    ]
+    retrieved, _ = attention(qkv, *rows, _spread_scales(scales, tables), num_heads, key_dim, span)
+    return retrieved
+
+
+def compute_moments_fused(
+    qkv: Tensor, tables: RelativeTables, *, num_heads: int, key_dim: int, span: int | None
+) -> SimilarityMoments:
+    """Compute what `compute_packed_moments` promises; see there.
+
+    With `s_o` and `S_o` the sums of the rows that position `o` meets and of their outer products, the query term sums to
+    `<s_o, sum of q_o>` and its square to `<S_o, sum of q_o q_o^T>`, sums over all lines. Both are products of the table with
+    the number of times that each row is met.
+    """
+    moments, sums, grams = similarity_statistics(qkv, num_heads, key_dim, span)
+    rows = [(part, table) for part, table in enumerate((tables.query, tables.key)) if table is not None]
+    if rows:
+        parts = [part for part, _ in rows]
+        table = torch.stack([table.float() for _, table in rows])  # [term, row, dim]
+        met = count_rows_met(qkv.shape[1], table.shape[1], span, qkv.device)[parts]  # [term, length, row]
+        outer = (table[..., :, None] * table[..., None, :]).flatten(2)
+        with torch.autocast(qkv.device.type, enabled=False):
+            met_rows, met_outer = met @ table, met @ outer
+            sums, grams = (sums, grams) if len(rows) == 2 else (sums[parts], grams[parts])
+            position = torch.stack(
+                [
+                    torch.einsum("tohd,tod->th", sums, met_rows),
+                    torch.einsum("tohd,tod->th", grams.flatten(3), met_outer),
+                ]
+            )
+        moments = torch.cat([moments[:, None], position.double()], dim=1)
+    else:
+        moments = moments[:, None]
+    length, reach = qkv.shape[1], compute_reach(qkv.shape[1], span)
+    visible_pairs = length * (2 * reach + 1) - reach * (reach + 1)
+    num_pairs = torch.full((), qkv.shape[0] * qkv.shape[2] * visible_pairs, dtype=torch.float64, device=qkv.device)
+    return SimilarityMoments(moments[0], moments[1], num_pairs)
+
+
+@lru_cache(maxsize=64)
+def count_rows_met(length: int, num_rows: int, span: int | None, device: torch.device) -> Tensor:
+    """Return how often a query at each position meets each row of the query table, and a key those of the key table.
+
+    Rows at the ends of a table stand for all distances beyond; float32 [2, length, num_rows].
+    """
+    reach, max_distance = compute_reach(length, span), (num_rows - 1) // 2
+    with torch.inference_mode(False):
+        position = torch.arange(length, device=device)[:, None]
+        nearest = (position - reach).clamp_min(0) - position  # smallest and largest distance that is seen
+        farthest = (position + reach).clamp_max(length - 1) - position
+        distance = torch.arange(-max_distance, max_distance + 1, device=device)[None, :]
+        met = ((distance >= nearest) & (distance <= farthest)).float()
+        met[:, 0] = (-max_distance - nearest + 1).clamp_min(0)[:, 0]
+        met[:, -1] = (farthest - max_distance + 1).clamp_min(0)[:, 0]
+        if max_distance == 0:
+            met[:, 0] = (farthest - nearest + 1)[:, 0]
+        # A key at p meets the distance p - o where a query at p would meet o - p.
+        return torch.stack([met, met.flip(1)])
+
+
+def _spread_scales(scales: Tensor, tables: RelativeTables) -> Tensor:
+    """Return [3, head]: the scales of all three terms, with anything for those that are switched off."""
+    if tables.query is not None and tables.key is not None:
+        return scales
+    order = [0, 1 if tables.query is not None else 0, len(scales) - 1]
+    return torch.stack([scales[index] for index in order])

@@ -1,0 +1,26 @@
+"""The packed layout: queries, keys and values of all heads side by side in the channels of a map.
+
+`[outer, length, inner, channels]` is a channels-last map seen along one of its axes: a line is one (outer, inner), its positions
+are `inner` pixels apart. Along the width `inner` is 1, along the height it is the width; nothing is copied for either.
+"""
+
+import torch
+from torch import Tensor
+
+
+def pack_heads(*parts: Tensor) -> Tensor:
+    """Turn tensors [line, head, length, dim] into one [line, length, 1, sum of head * dim]."""
+    return torch.cat([part.transpose(1, 2).flatten(2) for part in parts], dim=2).unsqueeze(2)
+
+
+def unpack_heads(packed: Tensor, num_heads: int, dims: list[int]) -> tuple[Tensor, ...]:
+    """Turn [outer, length, inner, channels] into tensors [outer * inner, head, length, dim], one for each of `dims`."""
+    lines = packed.transpose(1, 2).flatten(0, 1)  # [line, length, channels]
+    parts = lines.split([num_heads * dim for dim in dims], dim=2)
+    return tuple(part.unflatten(2, (num_heads, -1)).transpose(1, 2) for part in parts)
+
+
+def restore_lines(lines: Tensor, packed: Tensor) -> Tensor:
+    """Turn [line, length, 1, channels] into the [outer, length, inner, channels] that `packed` has."""
+    outer, length, inner, _ = packed.shape
+    return lines.view(outer, inner, length, -1).transpose(1, 2)

@@ -1,0 +1,243 @@
+"""The fused attention as an operator of PyTorch: fake kernels, autograd formula; compiles, exports, and runs in CUDA graphs.
+
+Source of the formulas: docs/kernels.md.
+"""
+
+import torch
+from torch import Tensor
+
+from axial_deeplab.ops.geometry import compute_reach
+from axial_deeplab.ops.triton_launch import (
+    INTERPRETED,
+    MAX_KEY_DIM,
+    MAX_VALUE_DIM,
+    Geometry,
+    compute_margin,
+    launch_backward,
+    launch_forward,
+    launch_statistics,
+    launch_statistics_backward,
+    pack_rows,
+    unpack_rows,
+)
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def explain_why_not(device: torch.device, dtype: torch.dtype, key_dim: int, value_dim: int) -> str | None:
+    """Return why the kernels cannot take such tensors, or `None` if they can."""
+    if device.type != "cuda" and not INTERPRETED:
+        return f"the tensors are on {device.type}, not on a GPU"
+    if dtype not in DTYPES:
+        return f"there is no kernel for {dtype}"
+    if dtype == torch.bfloat16 and not INTERPRETED and torch.cuda.get_device_capability(device) < (8, 0):
+        return "this GPU has no bfloat16 arithmetic"
+    if not 2 <= key_dim <= MAX_KEY_DIM or not 4 <= value_dim <= MAX_VALUE_DIM:
+        return f"a thread has registers for 2 to {MAX_KEY_DIM} key and 4 to {MAX_VALUE_DIM} value channels"
+    return None
+
+
+@torch.library.custom_op("axial_deeplab::attention", mutates_args=())
+def attention(
+    qkv: Tensor,
+    query_rows: Tensor | None,
+    key_rows: Tensor | None,
+    value_rows: Tensor | None,
+    scales: Tensor,
+    num_heads: int,
+    key_dim: int,
+    span: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Attend along the second dimension of a packed map.
+
+    Args:
+        qkv: [outer, length, inner, num_heads * (2 * key_dim + value_dim)], contiguous: queries, keys, values of all heads.
+        query_rows: [2 * reach + 1, key_dim], a row for every distance that occurs, ascending; or `None`.
+        key_rows: The same.
+        value_rows: [2 * reach + 1, value_dim], or `None`.
+        scales: float32 [3, num_heads] of the content, query and key term; those of absent terms are not used.
+        num_heads: Number of heads.
+        key_dim: Channels of a query or key.
+        span: Keys that a query sees, odd, or `None`.
+
+    Returns:
+        What is retrieved, [outer, length, inner, channels], content before position; and the log-sum-exp of the logits in
+        base 2, float32 [length, outer * inner * num_heads].
+    """
+    rows = (query_rows, key_rows, value_rows)
+    geometry = _describe(qkv, rows, num_heads, key_dim, span)
+    margin = compute_margin(key_dim)
+    packed_rows = pack_rows(rows, margin).to(qkv.device)
+    return launch_forward(qkv.contiguous(), packed_rows, scales.float().contiguous(), geometry, margin)
+
+
+@attention.register_fake
+def _(
+    qkv: Tensor,
+    query_rows: Tensor | None,
+    key_rows: Tensor | None,
+    value_rows: Tensor | None,
+    scales: Tensor,
+    num_heads: int,
+    key_dim: int,
+    span: int | None,
+) -> tuple[Tensor, Tensor]:
+    outer, length, inner, channels = qkv.shape
+    value_channels = channels - 2 * num_heads * key_dim
+    retrieved = qkv.new_empty((outer, length, inner, (1 + (value_rows is not None)) * value_channels))
+    return retrieved, scales.new_empty((length, outer * inner * num_heads), dtype=torch.float32)
+
+
+@torch.library.custom_op("axial_deeplab::attention_backward", mutates_args=())
+def attention_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    query_rows: Tensor | None,
+    key_rows: Tensor | None,
+    value_rows: Tensor | None,
+    scales: Tensor,
+    retrieved: Tensor,
+    lse: Tensor,
+    num_heads: int,
+    key_dim: int,
+    span: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of `qkv`, of the rows side by side (see `unpack_rows`), and of `scales`, float32."""
+    rows = (query_rows, key_rows, value_rows)
+    geometry = _describe(qkv, rows, num_heads, key_dim, span)
+    margin = compute_margin(key_dim)
+    packed_rows = pack_rows(rows, margin).to(qkv.device)
+    return launch_backward(
+        qkv.contiguous(),
+        packed_rows,
+        scales.float().contiguous(),
+        retrieved,
+        lse,
+        grad.to(qkv.dtype).contiguous(),
+        geometry,
+        margin,
+    )
+
+
+@attention_backward.register_fake
+def _(
+    grad: Tensor,
+    qkv: Tensor,
+    query_rows: Tensor | None,
+    key_rows: Tensor | None,
+    value_rows: Tensor | None,
+    scales: Tensor,
+    retrieved: Tensor,
+    lse: Tensor,
+    num_heads: int,
+    key_dim: int,
+    span: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    geometry = _describe(qkv, (query_rows, key_rows, value_rows), num_heads, key_dim, span)
+    grad_rows = lse.new_empty((2 * geometry.reach + 1, geometry.pitch))
+    return torch.empty_like(qkv, memory_format=torch.contiguous_format), grad_rows, lse.new_empty((3, num_heads))
+
+
+def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    qkv, query_rows, key_rows, value_rows, scales, ctx.num_heads, ctx.key_dim, ctx.span = inputs  # type: ignore[attr-defined]
+    ctx.save_for_backward(qkv, query_rows, key_rows, value_rows, scales, *output)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor | None, _: Tensor | None) -> tuple:
+    qkv, query_rows, key_rows, value_rows, scales, retrieved, lse = ctx.saved_tensors  # type: ignore[attr-defined]
+    if grad is None:
+        return (None,) * 8
+    rows = (query_rows, key_rows, value_rows)
+    options = (ctx.num_heads, ctx.key_dim, ctx.span)  # type: ignore[attr-defined]
+    grad_qkv, grad_rows, grad_scales = attention_backward(grad, qkv, *rows, scales, retrieved, lse, *options)
+    parts = unpack_rows(grad_rows, _describe(qkv, rows, *options))
+    grads = [None if row is None or part is None else part.to(row.dtype) for row, part in zip(rows, parts, strict=True)]
+    return (grad_qkv, *grads, grad_scales.to(scales.dtype), None, None, None)
+
+
+attention.register_autograd(_differentiate, setup_context=_save)
+
+
+@torch.library.custom_op("axial_deeplab::similarity_statistics", mutates_args=())
+def similarity_statistics(
+    qkv: Tensor, num_heads: int, key_dim: int, span: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the moments of the three similarity terms depend on.
+
+    Args:
+        qkv: As in `attention`.
+        num_heads: Number of heads.
+        key_dim: Channels of a query or key.
+        span: As in `attention`.
+
+    Returns:
+        Sum and sum of squares of the content term over all visible pairs, float64 [2, head]; for queries and keys the sums
+        over all lines at every position, float32 [2, length, head, key_dim], and their Gram matrices [..., key_dim, key_dim].
+    """
+    return launch_statistics(qkv.contiguous(), _describe(qkv, (None, None, None), num_heads, key_dim, span))
+
+
+@similarity_statistics.register_fake
+def _(qkv: Tensor, num_heads: int, key_dim: int, span: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (2, qkv.shape[1], num_heads, key_dim)
+    sums = qkv.new_empty(shape, dtype=torch.float32)
+    return qkv.new_empty((2, num_heads), dtype=torch.float64), sums, sums.new_empty((*shape, key_dim))
+
+
+@torch.library.custom_op("axial_deeplab::similarity_statistics_backward", mutates_args=())
+def similarity_statistics_backward(
+    grad_moments: Tensor,
+    grad_sums: Tensor,
+    grad_grams: Tensor,
+    qkv: Tensor,
+    num_heads: int,
+    key_dim: int,
+    span: int | None,
+) -> Tensor:
+    """Return the gradient of `qkv`."""
+    geometry = _describe(qkv, (None, None, None), num_heads, key_dim, span)
+    return launch_statistics_backward(qkv.contiguous(), grad_moments, grad_sums, grad_grams, geometry)
+
+
+@similarity_statistics_backward.register_fake
+def _(
+    grad_moments: Tensor,
+    grad_sums: Tensor,
+    grad_grams: Tensor,
+    qkv: Tensor,
+    num_heads: int,
+    key_dim: int,
+    span: int | None,
+) -> Tensor:
+    return torch.empty_like(qkv, memory_format=torch.contiguous_format)
+
+
+def _save_statistics(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple) -> None:
+    qkv, *ctx.options = inputs  # type: ignore[attr-defined]
+    ctx.save_for_backward(qkv)
+
+
+def _differentiate_statistics(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple:
+    (qkv,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    return similarity_statistics_backward(*grads, qkv, *ctx.options), None, None, None  # type: ignore[attr-defined]
+
+
+similarity_statistics.register_autograd(_differentiate_statistics, setup_context=_save_statistics)
+
+
+def _describe(
+    qkv: Tensor, rows: tuple[Tensor | None, ...], num_heads: int, key_dim: int, span: int | None
+) -> Geometry:
+    outer, length, inner, channels = qkv.shape
+    query, key, value = (row is not None for row in rows)
+    return Geometry(
+        num_lines=outer * inner,
+        inner=inner,
+        length=length,
+        reach=compute_reach(length, span),
+        num_heads=num_heads,
+        key_dim=key_dim,
+        value_dim=channels // num_heads - 2 * key_dim,
+        terms=(query, key, value),
+    )

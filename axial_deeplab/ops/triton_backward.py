@@ -1,0 +1,436 @@
+"""The backward kernels: three passes, each owning what it writes, so that nothing is added atomically and results repeat.
+
+With `P = exp2(logit - lse)`, `dP = dcontent . v + dposition . rv` and `Delta = dcontent . content + dposition . position`, the
+gradient of a logit is `dX = P (dP - Delta)`. Every pass recomputes it; no map of pairs is stored:
+
+    queries   dq, the gradients of the scales of the content and query terms, Delta
+    keys      dk, dv, the gradient of the scale of the key term
+    tables    the gradients of the table rows: a thread owns some distances and walks along all pairs that have them
+"""
+
+import triton
+import triton.language as tl
+
+from axial_deeplab.ops.triton_forward import SIZES, compute_logit, load_rows, locate
+from axial_deeplab.ops.triton_memory import (
+    LOG2_E,
+    add_dot,
+    add_scaled,
+    exp2,
+    load_vector,
+    make_zeros,
+    scale_vector,
+    store_vector,
+)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def attention_backward_queries(
+    qkv,
+    rows,
+    scales,
+    retrieved,
+    lse,
+    grad_retrieved,
+    delta,
+    grad_qkv,
+    grad_scales,
+    num_lines,
+    inner,
+    length,
+    reach,
+    first_row,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    HAS_QUERY: tl.constexpr,
+    HAS_KEY: tl.constexpr,
+    HAS_VALUE: tl.constexpr,
+    MASKED: tl.constexpr,
+    D_WORDS: tl.constexpr,
+    E_WORDS: tl.constexpr,
+    ROW_WORDS: tl.constexpr,
+    OG: tl.constexpr,
+    OT: tl.constexpr,
+    BG: tl.constexpr,
+    CH: tl.constexpr,
+):
+    """Write the queries' part of `grad_qkv`, `delta` [length, pair] and, for `OT` queries each, `grad_scales` [2, group, pair].
+
+    Arguments are those of the forward kernel; a gradient is laid out like its tensor.
+    """
+    D4: tl.constexpr = (D + 3) // 4 * 4
+    E4: tl.constexpr = (E + 3) // 4 * 4
+    PITCH: tl.constexpr = HAS_QUERY * D4 + HAS_KEY * D4 + HAS_VALUE * E4
+    NROW: tl.constexpr = CH + OT - 1
+    IN: tl.constexpr = HEADS * (2 * D + E)
+    OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    num_groups = tl.cdiv(length, OG * OT)
+    pid_o = tl.program_id(0) % num_groups
+    g = tl.program_id(0) // num_groups * BG + tl.arange(0, BG)
+    num_pairs = num_lines * HEADS
+    line = tl.minimum(g // HEADS, num_lines - 1)
+    head = g % HEADS
+    pixel = locate(line, inner, length)
+    q_offset = (pixel * IN + head * D)[None, :]
+    v_offset = (pixel * IN + 2 * HEADS * D + head * E)[None, :]
+    out_offset = (pixel * OUT + head * E)[None, :]
+    step = tl.cast(inner, tl.int64) * IN
+    out_step = tl.cast(inner, tl.int64) * OUT
+    valid = (g < num_pairs)[None, :]
+    group = pid_o * OG + tl.arange(0, OG)
+    first = pid_o * OG * OT
+    o0 = (group * OT)[:, None]
+    a1 = tl.load(scales + head)[None, :]
+    a2 = tl.load(scales + HEADS + head)[None, :]
+    a3 = tl.load(scales + 2 * HEADS + head)[None, :] * LOG2_E
+    q1 = ()
+    q2 = ()
+    grad_c = ()
+    grad_p = ()
+    offset = ()
+    deltas = ()
+    for i in tl.static_range(OT):
+        clamped = tl.minimum(o0 + i, length - 1)
+        q_i = load_vector(qkv + q_offset + clamped * step, D, D_WORDS)
+        q1 = q1 + scale_vector(q_i, a1 * LOG2_E, D)
+        q2 = q2 + scale_vector(q_i, a2 * LOG2_E, D)
+        out = out_offset + clamped * out_step
+        grad_i = load_vector(grad_retrieved + out, E, E_WORDS)
+        grad_c = grad_c + grad_i
+        delta_i = add_dot(tl.zeros([OG, BG], tl.float32), grad_i, 0, load_vector(retrieved + out, E, E_WORDS), 0, E)
+        if HAS_VALUE:
+            grad_i = load_vector(grad_retrieved + out + HEADS * E, E, E_WORDS)
+            grad_p = grad_p + grad_i
+            delta_i = add_dot(delta_i, grad_i, 0, load_vector(retrieved + out + HEADS * E, E, E_WORDS), 0, E)
+        deltas = deltas + (delta_i,)
+        at = (o0 + i).to(tl.int64) * num_pairs + g[None, :]
+        written = valid & (o0 + i < length)
+        tl.store(delta + at, delta_i, mask=written)
+        offset = offset + (tl.load(lse + at, mask=written, other=float("inf")),)
+    sums = make_zeros(OT * D, OG, BG)
+    psums = make_zeros(OT * D, OG, BG)
+    low = tl.maximum(first - reach, 0)
+    high = tl.minimum(first + OG * OT + reach, length)
+    for p0 in range(low, high, CH):
+        row = rows + (p0 - o0 - (OT - 1) + first_row) * PITCH
+        query_row = ()
+        key_row = ()
+        value_row = ()
+        if HAS_QUERY:
+            query_row = load_rows(row, NROW, PITCH, D, D4, ROW_WORDS)
+        if HAS_KEY:
+            key_row = load_rows(row + HAS_QUERY * D4, NROW, PITCH, D, D4, ROW_WORDS)
+        if HAS_VALUE:
+            value_row = load_rows(row + (HAS_QUERY + HAS_KEY) * D4, NROW, PITCH, E, E4, ROW_WORDS)
+        for c in tl.static_range(CH):
+            p = p0 + c
+            if MASKED:
+                p = tl.minimum(p, length - 1)
+            k_c = load_vector(qkv + HEADS * D + q_offset + p * step, D, D_WORDS)
+            v_c = load_vector(qkv + v_offset + p * step, E, E_WORDS)
+            k3 = scale_vector(k_c, a3, D)
+            new_sums = ()
+            new_psums = ()
+            for i in tl.static_range(OT):
+                x = compute_logit(-offset[i], q1, q2, i, k_c, k3, query_row, key_row, c - i + OT - 1, HAS_QUERY, HAS_KEY, D)
+                if MASKED:
+                    distance = p0 + c - o0 - i
+                    seen = (distance <= reach) & (distance >= -reach) & (p0 + c < length)
+                    x = tl.where(seen, x, float("-inf"))
+                grad = add_dot(-deltas[i], grad_c, i * E, v_c, 0, E)
+                if HAS_VALUE:
+                    grad = add_dot(grad, grad_p, i * E, value_row, (c - i + OT - 1) * E, E)
+                grad = grad * exp2(x, ROW_WORDS)
+                new_sums = new_sums + add_scaled(sums, i * D, grad, k_c, 0, D)
+                if HAS_QUERY:
+                    new_psums = new_psums + add_scaled(psums, i * D, grad, query_row, (c - i + OT - 1) * D, D)
+            sums = new_sums
+            if HAS_QUERY:
+                psums = new_psums
+    grad_a1 = tl.zeros([OG, BG], tl.float32)
+    grad_a2 = tl.zeros([OG, BG], tl.float32)
+    for i in tl.static_range(OT):
+        q_i = load_vector(qkv + q_offset + tl.minimum(o0 + i, length - 1) * step, D, D_WORDS)
+        grad_a1 = add_dot(grad_a1, q_i, 0, sums, i * D, D)
+        grad_a2 = add_dot(grad_a2, q_i, 0, psums, i * D, D)
+        result = ()
+        for j in tl.static_range(D):
+            result = result + (a1 * sums[i * D + j] + a2 * psums[i * D + j],)
+        written = valid & (o0 + i < length)
+        store_vector(grad_qkv + q_offset + (o0 + i) * step, result, 0, D, written, D_WORDS)
+    at = grad_scales + group[:, None].to(tl.int64) * num_pairs + g[None, :]
+    tl.store(at, grad_a1, mask=valid & (o0 < length))
+    tl.store(at + tl.cdiv(length, OT).to(tl.int64) * num_pairs, grad_a2, mask=valid & (o0 < length))
+
+
+@triton.jit(do_not_specialize=SIZES)
+def attention_backward_keys(
+    qkv,
+    rows,
+    scales,
+    lse,
+    grad_retrieved,
+    delta,
+    grad_qkv,
+    grad_scales,
+    num_lines,
+    inner,
+    length,
+    reach,
+    first_row,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    HAS_QUERY: tl.constexpr,
+    HAS_KEY: tl.constexpr,
+    HAS_VALUE: tl.constexpr,
+    MASKED: tl.constexpr,
+    D_WORDS: tl.constexpr,
+    E_WORDS: tl.constexpr,
+    ROW_WORDS: tl.constexpr,
+    OG: tl.constexpr,
+    OT: tl.constexpr,
+    BG: tl.constexpr,
+    CH: tl.constexpr,
+):
+    """Write the rest of `grad_qkv` and, for each group of `OT` keys, `grad_scales` [group, pair] of the key term.
+
+    As in the pass over queries, with the roles exchanged: a thread keeps `OT` keys, and `CH` queries come at a time.
+    """
+    D4: tl.constexpr = (D + 3) // 4 * 4
+    E4: tl.constexpr = (E + 3) // 4 * 4
+    PITCH: tl.constexpr = HAS_QUERY * D4 + HAS_KEY * D4 + HAS_VALUE * E4
+    NROW: tl.constexpr = CH + OT - 1
+    IN: tl.constexpr = HEADS * (2 * D + E)
+    OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    num_groups = tl.cdiv(length, OG * OT)
+    pid_p = tl.program_id(0) % num_groups
+    g = tl.program_id(0) // num_groups * BG + tl.arange(0, BG)
+    num_pairs = num_lines * HEADS
+    line = tl.minimum(g // HEADS, num_lines - 1)
+    head = g % HEADS
+    pixel = locate(line, inner, length)
+    q_offset = (pixel * IN + head * D)[None, :]
+    v_offset = (pixel * IN + 2 * HEADS * D + head * E)[None, :]
+    out_offset = (pixel * OUT + head * E)[None, :]
+    step = tl.cast(inner, tl.int64) * IN
+    out_step = tl.cast(inner, tl.int64) * OUT
+    valid = (g < num_pairs)[None, :]
+    group = pid_p * OG + tl.arange(0, OG)
+    first = pid_p * OG * OT
+    p0 = (group * OT)[:, None]
+    a1 = tl.load(scales + head)[None, :]
+    a2 = tl.load(scales + HEADS + head)[None, :] * LOG2_E
+    a3 = tl.load(scales + 2 * HEADS + head)[None, :]
+    keys = ()
+    k3 = ()
+    values = ()
+    for i in tl.static_range(OT):
+        clamped = tl.minimum(p0 + i, length - 1)
+        k_i = load_vector(qkv + HEADS * D + q_offset + clamped * step, D, D_WORDS)
+        keys = keys + k_i
+        k3 = k3 + scale_vector(k_i, a3 * LOG2_E, D)
+        values = values + load_vector(qkv + v_offset + clamped * step, E, E_WORDS)
+    sums = make_zeros(OT * D, OG, BG)
+    psums = make_zeros(OT * D, OG, BG)
+    vsums = make_zeros(OT * E, OG, BG)
+    low = tl.maximum(first - reach, 0)
+    high = tl.minimum(first + OG * OT + reach, length)
+    for o0 in range(low, high, CH):
+        # Key i and query c of a tile meet through row i - c + CH - 1 of the window.
+        row = rows + (p0 - o0 - (CH - 1) + first_row) * PITCH
+        query_row = ()
+        key_row = ()
+        value_row = ()
+        if HAS_QUERY:
+            query_row = load_rows(row, NROW, PITCH, D, D4, ROW_WORDS)
+        if HAS_KEY:
+            key_row = load_rows(row + HAS_QUERY * D4, NROW, PITCH, D, D4, ROW_WORDS)
+        if HAS_VALUE:
+            value_row = load_rows(row + (HAS_QUERY + HAS_KEY) * D4, NROW, PITCH, E, E4, ROW_WORDS)
+        for c in tl.static_range(CH):
+            o = o0 + c
+            if MASKED:
+                o = tl.minimum(o, length - 1)
+            q_c = load_vector(qkv + q_offset + o * step, D, D_WORDS)
+            q1 = scale_vector(q_c, a1 * LOG2_E, D)
+            q2 = scale_vector(q_c, a2, D)
+            out = out_offset + o * out_step
+            grad_c = load_vector(grad_retrieved + out, E, E_WORDS)
+            grad_p = ()
+            if HAS_VALUE:
+                grad_p = load_vector(grad_retrieved + out + HEADS * E, E, E_WORDS)
+            at = o.to(tl.int64) * num_pairs + g[None, :]
+            lse_c = tl.load(lse + at, mask=valid, other=float("inf"))
+            delta_c = tl.load(delta + at, mask=valid, other=0.0)
+            new_sums = ()
+            new_psums = ()
+            new_vsums = ()
+            for i in tl.static_range(OT):
+                x = add_dot(tl.zeros([OG, BG], tl.float32) - lse_c, q1, 0, keys, i * D, D)
+                if HAS_QUERY:
+                    x = add_dot(x, q2, 0, query_row, (i - c + CH - 1) * D, D)
+                if HAS_KEY:
+                    x = add_dot(x, k3, i * D, key_row, (i - c + CH - 1) * D, D)
+                if MASKED:
+                    distance = p0 + i - o0 - c
+                    seen = (distance <= reach) & (distance >= -reach) & (o0 + c < length)
+                    x = tl.where(seen, x, float("-inf"))
+                weight = exp2(x, ROW_WORDS)
+                grad = add_dot(tl.zeros([OG, BG], tl.float32) - delta_c, grad_c, 0, values, i * E, E)
+                if HAS_VALUE:
+                    grad = add_dot(grad, grad_p, 0, value_row, (i - c + CH - 1) * E, E)
+                grad = grad * weight
+                new_sums = new_sums + add_scaled(sums, i * D, grad, q_c, 0, D)
+                if HAS_KEY:
+                    new_psums = new_psums + add_scaled(psums, i * D, grad, key_row, (i - c + CH - 1) * D, D)
+                new_vsums = new_vsums + add_scaled(vsums, i * E, weight, grad_c, 0, E)
+            sums = new_sums
+            if HAS_KEY:
+                psums = new_psums
+            vsums = new_vsums
+    grad_a3 = tl.zeros([OG, BG], tl.float32)
+    for i in tl.static_range(OT):
+        written = valid & (p0 + i < length)
+        result = ()
+        for j in tl.static_range(D):
+            grad_a3 += tl.where(p0 + i < length, keys[i * D + j] * psums[i * D + j], 0.0)
+            result = result + (a1 * sums[i * D + j] + a3 * psums[i * D + j],)
+        store_vector(grad_qkv + HEADS * D + q_offset + (p0 + i) * step, result, 0, D, written, D_WORDS)
+        store_vector(grad_qkv + v_offset + (p0 + i) * step, vsums, i * E, E, written, E_WORDS)
+    at = grad_scales + group[:, None].to(tl.int64) * num_pairs + g[None, :]
+    tl.store(at, grad_a3, mask=valid & (p0 < length))
+
+
+@triton.jit(do_not_specialize=(*SIZES, "splits"))
+def attention_backward_tables(
+    qkv,
+    rows,
+    scales,
+    lse,
+    grad_retrieved,
+    delta,
+    grad_rows,
+    num_lines,
+    inner,
+    length,
+    reach,
+    first_row,
+    splits,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    HAS_QUERY: tl.constexpr,
+    HAS_KEY: tl.constexpr,
+    HAS_VALUE: tl.constexpr,
+    D_WORDS: tl.constexpr,
+    E_WORDS: tl.constexpr,
+    ROW_WORDS: tl.constexpr,
+    OT: tl.constexpr,
+    BG: tl.constexpr,
+    CD: tl.constexpr,
+):
+    """Write `grad_rows` [split, distance, PITCH]: the gradients of the rows of `CD` distances, from a share of the pairs.
+
+    Distances begin with `-reach`; the last group may reach beyond `reach`, where nothing useful is written.
+    """
+    D4: tl.constexpr = (D + 3) // 4 * 4
+    E4: tl.constexpr = (E + 3) // 4 * 4
+    PITCH: tl.constexpr = HAS_QUERY * D4 + HAS_KEY * D4 + HAS_VALUE * E4
+    KEYS: tl.constexpr = OT + CD - 1
+    IN: tl.constexpr = HEADS * (2 * D + E)
+    OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    num_groups = tl.cdiv(2 * reach + 1, CD)
+    group = tl.program_id(0) % num_groups
+    split = tl.program_id(0) // num_groups
+    t0 = group * CD - reach
+    num_pairs = num_lines * HEADS
+    step = tl.cast(inner, tl.int64) * IN
+    out_step = tl.cast(inner, tl.int64) * OUT
+    low = tl.maximum(0, -(t0 + CD - 1))
+    high = tl.minimum(length, length - t0)
+    row = rows + (t0 + first_row) * PITCH
+    dq_sums = make_zeros(CD * D, 1, BG)
+    dk_sums = make_zeros(CD * D, 1, BG)
+    dv_sums = make_zeros(CD * E, 1, BG)
+    for block in range(split, tl.cdiv(num_pairs, BG), splits):
+        g = block * BG + tl.arange(0, BG)
+        line = tl.minimum(g // HEADS, num_lines - 1)
+        head = g % HEADS
+        pixel = locate(line, inner, length)
+        q_offset = (pixel * IN + head * D)[None, :]
+        v_offset = (pixel * IN + 2 * HEADS * D + head * E)[None, :]
+        out_offset = (pixel * OUT + head * E)[None, :]
+        valid = (g < num_pairs)[None, :]
+        a1 = tl.load(scales + head)[None, :] * LOG2_E
+        a2 = tl.load(scales + HEADS + head)[None, :] * LOG2_E
+        a3 = tl.load(scales + 2 * HEADS + head)[None, :] * LOG2_E
+        for o0 in range(low, high, OT):
+            query_row = ()
+            key_row = ()
+            value_row = ()
+            if HAS_QUERY:
+                query_row = load_rows(row, CD, PITCH, D, D4, ROW_WORDS)
+            if HAS_KEY:
+                key_row = load_rows(row + HAS_QUERY * D4, CD, PITCH, D, D4, ROW_WORDS)
+            if HAS_VALUE:
+                value_row = load_rows(row + (HAS_QUERY + HAS_KEY) * D4, CD, PITCH, E, E4, ROW_WORDS)
+            keys = ()
+            values = ()
+            for c in tl.static_range(KEYS):
+                p = tl.minimum(tl.maximum(o0 + t0 + c, 0), length - 1)
+                keys = keys + load_vector(qkv + HEADS * D + q_offset + p * step, D, D_WORDS)
+                values = values + load_vector(qkv + v_offset + p * step, E, E_WORDS)
+            for c in tl.static_range(OT):
+                o = tl.minimum(o0 + c, length - 1)
+                q_c = load_vector(qkv + q_offset + o * step, D, D_WORDS)
+                q1 = scale_vector(q_c, a1, D)
+                q2 = scale_vector(q_c, a2, D)
+                out = out_offset + o * out_step
+                grad_c = load_vector(grad_retrieved + out, E, E_WORDS)
+                grad_p = ()
+                if HAS_VALUE:
+                    grad_p = load_vector(grad_retrieved + out + HEADS * E, E, E_WORDS)
+                at = o.to(tl.int64) * num_pairs + g[None, :]
+                lse_c = tl.load(lse + at, mask=valid & (o0 + c < length), other=float("inf"))
+                delta_c = tl.load(delta + at, mask=valid, other=0.0)
+                new_dq = ()
+                new_dk = ()
+                new_dv = ()
+                for i in tl.static_range(CD):
+                    p = o0 + c + t0 + i
+                    x = add_dot(tl.zeros([1, BG], tl.float32) - lse_c, q1, 0, keys, (c + i) * D, D)
+                    if HAS_QUERY:
+                        x = add_dot(x, q2, 0, query_row, i * D, D)
+                    if HAS_KEY:
+                        x += a3 * add_dot(tl.zeros([1, BG], tl.float32), key_row, i * D, keys, (c + i) * D, D)
+                    weight = exp2(tl.where((p >= 0) & (p < length), x, float("-inf")), ROW_WORDS)
+                    grad = add_dot(tl.zeros([1, BG], tl.float32) - delta_c, grad_c, 0, values, (c + i) * E, E)
+                    if HAS_VALUE:
+                        grad = add_dot(grad, grad_p, 0, value_row, i * E, E)
+                    grad = grad * weight
+                    if HAS_QUERY:
+                        new_dq = new_dq + add_scaled(dq_sums, i * D, grad, q2, 0, D)
+                    if HAS_KEY:
+                        new_dk = new_dk + add_scaled(dk_sums, i * D, grad * a3, keys, (c + i) * D, D)
+                    if HAS_VALUE:
+                        new_dv = new_dv + add_scaled(dv_sums, i * E, weight, grad_p, 0, E)
+                if HAS_QUERY:
+                    dq_sums = new_dq
+                if HAS_KEY:
+                    dk_sums = new_dk
+                if HAS_VALUE:
+                    dv_sums = new_dv
+    target = grad_rows + (split * num_groups + group).to(tl.int64) * (CD * PITCH) + tl.arange(0, 1)
+    LN_2: tl.constexpr = 0.6931471805599453  # the scales carried a factor log2(e)
+    for i in tl.static_range(CD):
+        if HAS_QUERY:
+            for j in tl.static_range(D):
+                tl.store(target + i * PITCH + j, tl.sum(dq_sums[i * D + j], 1) * LN_2)
+        if HAS_KEY:
+            for j in tl.static_range(D):
+                tl.store(target + i * PITCH + HAS_QUERY * D4 + j, tl.sum(dk_sums[i * D + j], 1) * LN_2)
+        if HAS_VALUE:
+            for j in tl.static_range(E):
+                tl.store(target + i * PITCH + (HAS_QUERY + HAS_KEY) * D4 + j, tl.sum(dv_sums[i * E + j], 1))

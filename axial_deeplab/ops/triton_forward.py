@@ -1,0 +1,207 @@
+"""The forward kernel: attention of one axis with a running softmax, no logit ever leaves the registers.
+
+A program takes `OG * OT` neighboring queries of `BG` (line, head) pairs. Lanes are pairs, warps are query groups, and each
+thread keeps `OT` queries. All lanes of a warp then meet the same table rows, so a row is one broadcast load, and nothing is
+exchanged between threads.
+"""
+
+import triton
+import triton.language as tl
+
+from axial_deeplab.ops.triton_memory import (
+    LOG2_E,
+    add_dot,
+    add_scaled,
+    exp2,
+    load_vector,
+    make_zeros,
+    scale_vector,
+    store_vector,
+)
+
+SIZES = ("num_lines", "inner", "length", "reach", "first_row")
+"""tuple: Arguments whose values the compiler must not build in: one kernel serves images of all sizes."""
+
+
+@triton.jit
+def locate(line, inner, length):
+    """Return the pixel at which a line begins in [outer, length, inner] order, int64; its pixels are `inner` apart."""
+    return (line // inner).to(tl.int64) * length * inner + line % inner
+
+
+@triton.jit
+def compute_logit(x, q1, q2, I: tl.constexpr, k, k3, query_row, key_row, J: tl.constexpr, HAS_QUERY: tl.constexpr, HAS_KEY: tl.constexpr, D: tl.constexpr):  # fmt: skip
+    """Return `x` plus the logit of query `I` of the thread with a key, met through table row `J` of the window."""
+    x = add_dot(x, q1, I * D, k, 0, D)
+    if HAS_QUERY:
+        x = add_dot(x, q2, I * D, query_row, J * D, D)
+    if HAS_KEY:
+        x = add_dot(x, k3, 0, key_row, J * D, D)
+    return x
+
+
+@triton.jit
+def load_rows(base, COUNT: tl.constexpr, PITCH: tl.constexpr, N: tl.constexpr, N4: tl.constexpr, ROW_WORDS: tl.constexpr):  # fmt: skip
+    """Return `COUNT` consecutive table rows as one tuple, `N` values each (of `N4`, with padding)."""
+    rows = ()
+    for j in tl.static_range(COUNT):
+        row = load_vector(base + j * PITCH, N4, ROW_WORDS)
+        for i in tl.static_range(N):
+            rows = rows + (row[i],)
+    return rows
+
+
+@triton.jit(do_not_specialize=SIZES)
+def attention_forward(
+    qkv,
+    rows,
+    scales,
+    retrieved,
+    lse,
+    num_lines,
+    inner,
+    length,
+    reach,
+    first_row,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    HAS_QUERY: tl.constexpr,
+    HAS_KEY: tl.constexpr,
+    HAS_VALUE: tl.constexpr,
+    MASKED: tl.constexpr,
+    D_WORDS: tl.constexpr,
+    E_WORDS: tl.constexpr,
+    ROW_WORDS: tl.constexpr,
+    OG: tl.constexpr,
+    OT: tl.constexpr,
+    BG: tl.constexpr,
+    CH: tl.constexpr,
+):
+    """Write what the queries retrieve, and the base-2 log-sum-exp of their scaled logits.
+
+    Args:
+        qkv: [outer, length, inner, HEADS * (2 * D + E)]: the queries of all heads, then the keys, then the values.
+        rows: float32, for every distance the query, key and value row side by side, each padded to a multiple of four.
+        scales: float32 [3, head], of the content, query and key term.
+        retrieved: [outer, length, inner, HEADS * E], or twice that with `HAS_VALUE`: content, then position.
+        lse: float32 [length, num_lines * HEADS].
+        num_lines: outer * inner.
+        first_row: Row of distance 0 in `rows`; rows for `OG * OT + CH` more distances than `reach` exist at both ends.
+        MASKED: Whether a tile can hold keys that a query does not see.
+    """
+    D4: tl.constexpr = (D + 3) // 4 * 4
+    E4: tl.constexpr = (E + 3) // 4 * 4
+    PITCH: tl.constexpr = HAS_QUERY * D4 + HAS_KEY * D4 + HAS_VALUE * E4
+    NROW: tl.constexpr = CH + OT - 1
+    IN: tl.constexpr = HEADS * (2 * D + E)
+    OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    num_groups = tl.cdiv(length, OG * OT)
+    pid_o = tl.program_id(0) % num_groups
+    g = tl.program_id(0) // num_groups * BG + tl.arange(0, BG)
+    num_pairs = num_lines * HEADS
+    line = tl.minimum(g // HEADS, num_lines - 1)
+    head = g % HEADS
+    pixel = locate(line, inner, length)
+    q_base = (qkv + pixel * IN + head * D)[None, :]
+    k_base = q_base + HEADS * D
+    v_base = (qkv + pixel * IN + 2 * HEADS * D + head * E)[None, :]
+    out_base = (retrieved + pixel * OUT + head * E)[None, :]
+    step = tl.cast(inner, tl.int64) * IN
+    out_step = tl.cast(inner, tl.int64) * OUT
+    valid = (g < num_pairs)[None, :]
+    first = pid_o * OG * OT
+    o0 = (first + tl.arange(0, OG) * OT)[:, None]
+    a1 = tl.load(scales + head)[None, :] * LOG2_E
+    a2 = tl.load(scales + HEADS + head)[None, :] * LOG2_E
+    a3 = tl.load(scales + 2 * HEADS + head)[None, :] * LOG2_E
+    q1 = ()
+    q2 = ()
+    best = ()
+    total = ()
+    for i in tl.static_range(OT):
+        q_i = load_vector(q_base + tl.minimum(o0 + i, length - 1) * step, D, D_WORDS)
+        q1 = q1 + scale_vector(q_i, a1, D)
+        q2 = q2 + scale_vector(q_i, a2, D)
+        best = best + (tl.full([OG, BG], -1e30, tl.float32),)
+        total = total + (tl.zeros([OG, BG], tl.float32),)
+    sums = make_zeros(OT * E, OG, BG)
+    psums = make_zeros(OT * E, OG, BG)
+    low = tl.maximum(first - reach, 0)
+    high = tl.minimum(first + OG * OT + reach, length)
+    for p0 in range(low, high, CH):
+        row = rows + (p0 - o0 - (OT - 1) + first_row) * PITCH
+        query_row = ()
+        key_row = ()
+        if HAS_QUERY:
+            query_row = load_rows(row, NROW, PITCH, D, D4, ROW_WORDS)
+        if HAS_KEY:
+            key_row = load_rows(row + HAS_QUERY * D4, NROW, PITCH, D, D4, ROW_WORDS)
+        logits = ()
+        for c in tl.static_range(CH):
+            p = p0 + c
+            if MASKED:
+                p = tl.minimum(p, length - 1)
+            k_c = load_vector(k_base + p * step, D, D_WORDS)
+            k3 = scale_vector(k_c, a3, D)
+            for i in tl.static_range(OT):
+                x = compute_logit(tl.zeros([OG, BG], tl.float32), q1, q2, i, k_c, k3, query_row, key_row, c - i + OT - 1, HAS_QUERY, HAS_KEY, D)  # fmt: skip
+                if MASKED:
+                    distance = p0 + c - o0 - i
+                    seen = (distance <= reach) & (distance >= -reach) & (p0 + c < length)
+                    x = tl.where(seen, x, float("-inf"))
+                logits = logits + (x,)
+        value_row = ()
+        if HAS_VALUE:
+            value_row = load_rows(row + (HAS_QUERY + HAS_KEY) * D4, NROW, PITCH, E, E4, ROW_WORDS)
+        new_best = ()
+        new_total = ()
+        new_sums = ()
+        new_psums = ()
+        for i in tl.static_range(OT):
+            top = best[i]
+            for c in tl.static_range(CH):
+                top = tl.maximum(top, logits[c * OT + i])
+            fade = exp2(best[i] - top, ROW_WORDS)
+            new_best = new_best + (top,)
+            new_total = new_total + (total[i] * fade,)
+            for j in tl.static_range(E):
+                new_sums = new_sums + (sums[i * E + j] * fade,)
+                new_psums = new_psums + (psums[i * E + j] * fade,)
+        best = new_best
+        total = new_total
+        sums = new_sums
+        psums = new_psums
+        for c in tl.static_range(CH):
+            p = p0 + c
+            if MASKED:
+                p = tl.minimum(p, length - 1)
+            v_c = load_vector(v_base + p * step, E, E_WORDS)
+            new_total = ()
+            new_sums = ()
+            new_psums = ()
+            for i in tl.static_range(OT):
+                weight = exp2(logits[c * OT + i] - best[i], ROW_WORDS)
+                new_total = new_total + (total[i] + weight,)
+                new_sums = new_sums + add_scaled(sums, i * E, weight, v_c, 0, E)
+                if HAS_VALUE:
+                    new_psums = new_psums + add_scaled(psums, i * E, weight, value_row, (c - i + OT - 1) * E, E)
+            total = new_total
+            sums = new_sums
+            if HAS_VALUE:
+                psums = new_psums
+    for i in tl.static_range(OT):
+        o = o0 + i
+        written = valid & (o < length)
+        inverse = 1.0 / tl.maximum(total[i], 1e-37)  # queries beyond the end may have seen nothing
+        out = out_base + o * out_step
+        result = ()
+        for j in tl.static_range(E):
+            result = result + (sums[i * E + j] * inverse,)
+        store_vector(out, result, 0, E, written, E_WORDS)
+        if HAS_VALUE:
+            result = ()
+            for j in tl.static_range(E):
+                result = result + (psums[i * E + j] * inverse,)
+            store_vector(out + HEADS * E, result, 0, E, written, E_WORDS)
+        tl.store(lse + o.to(tl.int64) * num_pairs + g[None, :], best[i] - tl.log2(inverse), mask=written)

@@ -1,0 +1,44 @@
+"""Triton's interpreter, in which the kernels run here; set up before anything imports them."""
+
+import os
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture
+def device() -> str:
+    """Return where the kernels run: a GPU if there is one, else the interpreter on the CPU, or skip."""
+    if torch.cuda.is_available():
+        return "cuda"
+    interpreter = pytest.importorskip("triton.runtime.interpreter", reason="triton is not installed")
+    original = interpreter._patch_lang_tensor
+    if not hasattr(original, "patched"):
+
+        def patch(tensor, scope) -> None:
+            original(tensor, scope)
+            # The interpreter keeps scalars in arrays of one element, which numpy no longer turns into the bounds of a range.
+            scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+        patch.patched = True
+        interpreter._patch_lang_tensor = patch
+    return "cpu"
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill what is allocated without a value with NaN: reading what nobody wrote then shows."""
+
+    def poison(allocate):
+        def allocate_nan(*args, **options):
+            tensor = allocate(*args, **options)
+            return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+        return allocate_nan
+
+    monkeypatch.setattr(torch, "empty", poison(torch.empty))
+    monkeypatch.setattr(torch, "empty_like", poison(torch.empty_like))
+    monkeypatch.setattr(torch.Tensor, "new_empty", poison(torch.Tensor.new_empty))

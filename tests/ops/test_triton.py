@@ -1,0 +1,200 @@
+"""The fused kernels against the reference in float64: on a GPU where there is one, else in Triton's interpreter."""
+
+import sys
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from axial_deeplab.layers import AxialAttention
+from axial_deeplab.ops import RelativeTables, attend_packed, axial_attention, compute_packed_moments
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # lanes that are never stored
+
+
+class Case(NamedTuple):
+    """One call; `terms` are the query, key and value positions."""
+
+    length: int
+    key_dim: int = 4
+    value_dim: int = 8
+    outer: int = 1
+    inner: int = 3
+    heads: int = 2
+    span: int | None = None
+    max_distance: int = 40
+    terms: tuple[bool, bool, bool] = (True, True, True)
+
+
+CASES = [
+    Case(1),
+    Case(2, heads=8, outer=2),
+    Case(7),
+    Case(16, heads=8, inner=1),
+    Case(33, key_dim=2, value_dim=4, heads=1, max_distance=5),
+    Case(19, span=5),
+    Case(20, span=17, max_distance=3, outer=2, inner=1),
+    Case(9, span=65),
+    Case(9, key_dim=2, value_dim=4, heads=3),
+    Case(9, key_dim=3, value_dim=6),
+    Case(9, key_dim=12, value_dim=24, inner=1),
+    Case(9, key_dim=8, value_dim=16, terms=(True, False, True)),
+    Case(9, key_dim=8, value_dim=16, terms=(False, True, False)),
+    Case(9, terms=(False, False, False)),
+    Case(9, terms=(False, False, True), span=3),
+    Case(5, key_dim=24, value_dim=48, inner=1),
+]
+
+
+def describe(case: Case) -> str:
+    terms = "".join(name for name, on in zip("qkv", case.terms, strict=True) if on)
+    return f"length {case.length} dims {case.key_dim} {case.value_dim} span {case.span} terms {terms or 'none'}"
+
+
+class Inputs(NamedTuple):
+    """What a call takes, in one dtype; `None` for tables that are switched off."""
+
+    qkv: Tensor
+    query: Tensor | None
+    key: Tensor | None
+    value: Tensor | None
+    scales: Tensor
+
+    def convert(self, dtype: torch.dtype) -> "Inputs":
+        return Inputs(*(None if x is None else x.detach().to(dtype).requires_grad_() for x in self))
+
+    def list_present(self) -> list[Tensor]:
+        return [x for x in self if x is not None]
+
+
+def make_inputs(case: Case, device: str, dtype: torch.dtype = torch.float32) -> Inputs:
+    generator = torch.Generator().manual_seed(case.length)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device, dtype)
+
+    qkv = draw(case.outer, case.length, case.inner, case.heads * (2 * case.key_dim + case.value_dim))
+    dims = (case.key_dim, case.key_dim, case.value_dim)
+    rows = 2 * case.max_distance + 1
+    tables = [draw(rows, dim) if on else None for dim, on in zip(dims, case.terms, strict=True)]
+    num_terms = 1 + case.terms[0] + case.terms[1]
+    scales = torch.rand(num_terms, case.heads, generator=generator).to(device) * 0.5 + case.key_dim**-0.5
+    return Inputs(qkv, *tables, scales)
+
+
+def attend(inputs: Inputs, case: Case, backend: str) -> Tensor:
+    return attend_packed(
+        inputs.qkv,
+        tables=RelativeTables(inputs.query, inputs.key, inputs.value),
+        scales=inputs.scales,
+        num_heads=case.heads,
+        key_dim=case.key_dim,
+        span=case.span,
+        backend=backend,
+    )
+
+
+def compute_all(inputs: Inputs, case: Case, backend: str) -> list[Tensor]:
+    """Return the output and all gradients for one output gradient."""
+    out = attend(inputs, case, backend)
+    grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.device, out.dtype)
+    grads = torch.autograd.grad(out, inputs.list_present(), grad, allow_unused=True)
+    return [out, *(torch.zeros_like(x) if g is None else g for x, g in zip(inputs.list_present(), grads, strict=True))]
+
+
+def measure_error(actual: Tensor, expected: Tensor) -> float:
+    """Return the error relative to the norm of what is expected, or to 1 where that is nothing."""
+    actual, expected = actual.detach(), expected.detach().double()
+    norm = expected.norm()
+    return float((actual.double() - expected).norm() / (norm if norm > 1e-6 else 1.0))
+
+
+@pytest.mark.parametrize("case", CASES, ids=describe)
+@pytest.mark.usefixtures("poisoned")
+def test_outputs_and_gradients_equal_the_reference(case: Case, device: str) -> None:
+    inputs = make_inputs(case, device)
+    expected = compute_all(inputs.convert(torch.float64), case, "reference")
+    actual = compute_all(inputs.convert(torch.float32), case, "triton")
+    assert len(actual) == len(expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert measure_error(ours, theirs) < 5e-6
+
+
+def test_half_precision_is_as_exact_as_the_plain_path(device: str) -> None:
+    case = Case(9, heads=8, inner=2)
+    inputs = make_inputs(case, device, torch.float16)
+    expected = compute_all(inputs.convert(torch.float64), case, "reference")
+    half = Inputs(*(None if x is None else x.half() for x in inputs[:4]), inputs.scales)
+    half = Inputs(*(None if x is None else x.requires_grad_() for x in half))
+    plain, fused = (compute_all(half, case, backend) for backend in ("reference", "triton"))
+    for ours, theirs, truth in zip(fused, plain, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert measure_error(ours, truth) <= 2 * measure_error(theirs, truth)
+
+
+def test_results_repeat(device: str) -> None:
+    case = Case(9, heads=8, inner=5)
+    first, second = (compute_all(make_inputs(case, device).convert(torch.float32), case, "triton") for _ in range(2))
+    assert all(map(torch.equal, first, second))
+
+
+def test_unpacked_form_agrees(device: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 11, dim, generator=generator).to(device) for dim in (4, 4, 8))
+    tables = RelativeTables(*(torch.randn(9, dim, generator=generator).to(device) for dim in (4, 4, 8)))
+    scales = torch.rand(3, 2, generator=generator).to(device)
+    expected = axial_attention(q, k, v, tables=tables, scales=scales, span=7, backend="reference")
+    actual = axial_attention(q, k, v, tables=tables, scales=scales, span=7, backend="triton")
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.length > 1], ids=describe)
+def test_moments_and_their_gradients_equal_the_reference(case: Case, device: str) -> None:
+    results = []
+    for dtype, backend in ((torch.float64, "reference"), (torch.float32, "triton")):
+        inputs = make_inputs(case, device).convert(dtype)
+        tables = RelativeTables(inputs.query, inputs.key, inputs.value)
+        moments = compute_packed_moments(
+            inputs.qkv, tables, num_heads=case.heads, key_dim=case.key_dim, span=case.span, backend=backend
+        )
+        wanted = [x for x in (inputs.qkv, inputs.query, inputs.key) if x is not None]
+        weight = torch.linspace(0.5, 2, moments.sum.numel(), dtype=torch.float64, device=device).view_as(moments.sum)
+        loss = (weight * (3 * moments.sum + moments.sum_of_squares)).sum()
+        results.append([*moments, *torch.autograd.grad(loss, wanted)])
+    for theirs, ours in zip(*results, strict=True):
+        assert measure_error(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize(("axis", "span"), [("height", None), ("width", 5)])
+def test_layer_trains_alike(axis: str, span: int | None, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for backend in ("reference", "triton"):
+        module = sys.modules["axial_deeplab.ops.axial_attention"]  # the function hides it as an attribute
+        monkeypatch.setattr(module, "choose_backend", lambda *_, chosen=backend: chosen)
+        torch.manual_seed(0)
+        layer = AxialAttention(6, axis, key_dim=4, value_dim=8, num_heads=2, span=span, max_distance=4).to(device)
+        x = torch.randn(2, 6, 9, 7).to(device).requires_grad_()
+        out = layer(x)
+        grads = torch.autograd.grad(out.square().sum(), [x, *(p for p in layer.parameters() if p.requires_grad)])
+        results.append([out, *grads, layer.similarity_norm.running_var])
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-4)
+
+
+def test_operator_keeps_its_contract_with_the_compiler(device: str) -> None:
+    from axial_deeplab.ops.triton_autograd import attention, similarity_statistics
+
+    inputs = make_inputs(Case(6, max_distance=5), device).convert(torch.float32)
+    arguments = (inputs.qkv, inputs.query, inputs.key, inputs.value, inputs.scales, 2, 4, None)
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(attention, arguments, test_utils=checks)
+    torch.library.opcheck(similarity_statistics, (inputs.qkv, 2, 4, None), test_utils=checks)
+
+
+def test_what_cannot_run_says_why(device: str) -> None:
+    inputs = make_inputs(Case(5, key_dim=40, value_dim=80), device)
+    with pytest.raises(ValueError, match="2 to 32 key and 4 to 64 value channels"):
+        attend(inputs, Case(5, key_dim=40, value_dim=80), "triton")
