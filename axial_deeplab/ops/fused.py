@@ -36,19 +36,17 @@ def compute_moments_fused(
     the number of times that each row is met.
     """
     moments, sums, grams = similarity_statistics(qkv, num_heads, key_dim, span)
-    rows = [(part, table) for part, table in enumerate((tables.query, tables.key)) if table is not None]
-    if rows:
-        parts = [part for part, _ in rows]
-        table = torch.stack([table.float() for _, table in rows])  # [term, row, dim]
-        met = count_rows_met(qkv.shape[1], table.shape[1], span, qkv.device)[parts]  # [term, length, row]
+    present = [part for part, table in enumerate((tables.query, tables.key)) if table is not None]
+    if present:
+        which = slice(present[0], present[-1] + 1)
+        table = torch.stack([table.float() for table in (tables.query, tables.key) if table is not None])
+        met = count_rows_met(qkv.shape[1], table.shape[1], span, qkv.device)[which]  # [term, length, row]
         outer = (table[..., :, None] * table[..., None, :]).flatten(2)
         with torch.autocast(qkv.device.type, enabled=False):
-            met_rows, met_outer = met @ table, met @ outer
-            sums, grams = (sums, grams) if len(rows) == 2 else (sums[parts], grams[parts])
             position = torch.stack(
                 [
-                    torch.einsum("tohd,tod->th", sums, met_rows),
-                    torch.einsum("tohd,tod->th", grams.flatten(3), met_outer),
+                    torch.einsum("tohd,tod->th", sums[which], met @ table),
+                    torch.einsum("tohd,tod->th", grams[which].flatten(3), met @ outer),
                 ]
             )
         moments = torch.cat([moments[:, None], position.double()], dim=1)

@@ -160,9 +160,7 @@ attention.register_autograd(_differentiate, setup_context=_save)
 
 
 @torch.library.custom_op("axial_deeplab::similarity_statistics", mutates_args=())
-def similarity_statistics(
-    qkv: Tensor, num_heads: int, key_dim: int, span: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the moments of the three similarity terms depend on.
 
     Args:
@@ -226,9 +224,7 @@ def _differentiate_statistics(ctx: torch.autograd.function.FunctionCtx, *grads: 
 similarity_statistics.register_autograd(_differentiate_statistics, setup_context=_save_statistics)
 
 
-def _describe(
-    qkv: Tensor, rows: tuple[Tensor | None, ...], num_heads: int, key_dim: int, span: int | None
-) -> Geometry:
+def _describe(qkv: Tensor, rows: tuple[Tensor | None, ...], num_heads: int, key_dim: int, span: int | None) -> Geometry:
     outer, length, inner, channels = qkv.shape
     query, key, value = (row is not None for row in rows)
     return Geometry(

@@ -21,7 +21,30 @@ from axial_deeplab.ops.triton_memory import (
     make_zeros,
     scale_vector,
     store_vector,
+    take,
 )
+
+
+@triton.jit
+def begin(subtrahend, EXACT: tl.constexpr):
+    """Return what an inner product starts from so that `end` gives it less `subtrahend`.
+
+    To start from `-subtrahend` saves an addition, but every product is then rounded at its size: good enough for half
+    precision only.
+    """
+    if EXACT:
+        start = tl.zeros_like(subtrahend)
+    else:
+        start = -subtrahend
+    return start
+
+
+@triton.jit
+def end(x, subtrahend, EXACT: tl.constexpr):
+    """Return `x` less `subtrahend`, if `begin` has not seen to it."""
+    if EXACT:
+        x = x - subtrahend
+    return x
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -65,6 +88,7 @@ def attention_backward_queries(
     NROW: tl.constexpr = CH + OT - 1
     IN: tl.constexpr = HEADS * (2 * D + E)
     OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    EXACT: tl.constexpr = qkv.dtype.element_ty == tl.float32
     num_groups = tl.cdiv(length, OG * OT)
     pid_o = tl.program_id(0) % num_groups
     g = tl.program_id(0) // num_groups * BG + tl.arange(0, BG)
@@ -98,11 +122,11 @@ def attention_backward_queries(
         out = out_offset + clamped * out_step
         grad_i = load_vector(grad_retrieved + out, E, E_WORDS)
         grad_c = grad_c + grad_i
-        delta_i = add_dot(tl.zeros([OG, BG], tl.float32), grad_i, 0, load_vector(retrieved + out, E, E_WORDS), 0, E)
+        delta_i = add_dot(tl.zeros([OG, BG], tl.float32), grad_i, load_vector(retrieved + out, E, E_WORDS), E)
         if HAS_VALUE:
             grad_i = load_vector(grad_retrieved + out + HEADS * E, E, E_WORDS)
             grad_p = grad_p + grad_i
-            delta_i = add_dot(delta_i, grad_i, 0, load_vector(retrieved + out + HEADS * E, E, E_WORDS), 0, E)
+            delta_i = add_dot(delta_i, grad_i, load_vector(retrieved + out + HEADS * E, E, E_WORDS), E)
         deltas = deltas + (delta_i,)
         at = (o0 + i).to(tl.int64) * num_pairs + g[None, :]
         written = valid & (o0 + i < length)
@@ -133,18 +157,34 @@ def attention_backward_queries(
             new_sums = ()
             new_psums = ()
             for i in tl.static_range(OT):
-                x = compute_logit(-offset[i], q1, q2, i, k_c, k3, query_row, key_row, c - i + OT - 1, HAS_QUERY, HAS_KEY, D)
+                x = compute_logit(
+                    begin(offset[i], EXACT),
+                    q1,
+                    q2,
+                    i,
+                    k_c,
+                    k3,
+                    query_row,
+                    key_row,
+                    c - i + OT - 1,
+                    HAS_QUERY,
+                    HAS_KEY,
+                    D,
+                )
+                x = end(x, offset[i], EXACT)
                 if MASKED:
                     distance = p0 + c - o0 - i
                     seen = (distance <= reach) & (distance >= -reach) & (p0 + c < length)
                     x = tl.where(seen, x, float("-inf"))
-                grad = add_dot(-deltas[i], grad_c, i * E, v_c, 0, E)
+                grad = add_dot(begin(deltas[i], EXACT), take(grad_c, i * E, E), v_c, E)
                 if HAS_VALUE:
-                    grad = add_dot(grad, grad_p, i * E, value_row, (c - i + OT - 1) * E, E)
-                grad = grad * exp2(x, ROW_WORDS)
-                new_sums = new_sums + add_scaled(sums, i * D, grad, k_c, 0, D)
+                    grad = add_dot(grad, take(grad_p, i * E, E), take(value_row, (c - i + OT - 1) * E, E), E)
+                grad = end(grad, deltas[i], EXACT) * exp2(x, ROW_WORDS)
+                new_sums = new_sums + add_scaled(take(sums, i * D, D), grad, k_c, D)
                 if HAS_QUERY:
-                    new_psums = new_psums + add_scaled(psums, i * D, grad, query_row, (c - i + OT - 1) * D, D)
+                    new_psums = new_psums + add_scaled(
+                        take(psums, i * D, D), grad, take(query_row, (c - i + OT - 1) * D, D), D
+                    )
             sums = new_sums
             if HAS_QUERY:
                 psums = new_psums
@@ -152,8 +192,8 @@ def attention_backward_queries(
     grad_a2 = tl.zeros([OG, BG], tl.float32)
     for i in tl.static_range(OT):
         q_i = load_vector(qkv + q_offset + tl.minimum(o0 + i, length - 1) * step, D, D_WORDS)
-        grad_a1 = add_dot(grad_a1, q_i, 0, sums, i * D, D)
-        grad_a2 = add_dot(grad_a2, q_i, 0, psums, i * D, D)
+        grad_a1 = add_dot(grad_a1, q_i, take(sums, i * D, D), D)
+        grad_a2 = add_dot(grad_a2, q_i, take(psums, i * D, D), D)
         result = ()
         for j in tl.static_range(D):
             result = result + (a1 * sums[i * D + j] + a2 * psums[i * D + j],)
@@ -204,6 +244,7 @@ def attention_backward_keys(
     NROW: tl.constexpr = CH + OT - 1
     IN: tl.constexpr = HEADS * (2 * D + E)
     OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    EXACT: tl.constexpr = qkv.dtype.element_ty == tl.float32
     num_groups = tl.cdiv(length, OG * OT)
     pid_p = tl.program_id(0) % num_groups
     g = tl.program_id(0) // num_groups * BG + tl.arange(0, BG)
@@ -268,24 +309,27 @@ def attention_backward_keys(
             new_psums = ()
             new_vsums = ()
             for i in tl.static_range(OT):
-                x = add_dot(tl.zeros([OG, BG], tl.float32) - lse_c, q1, 0, keys, i * D, D)
+                x = add_dot(begin(tl.broadcast_to(lse_c, [OG, BG]), EXACT), q1, take(keys, i * D, D), D)
                 if HAS_QUERY:
-                    x = add_dot(x, q2, 0, query_row, (i - c + CH - 1) * D, D)
+                    x = add_dot(x, q2, take(query_row, (i - c + CH - 1) * D, D), D)
                 if HAS_KEY:
-                    x = add_dot(x, k3, i * D, key_row, (i - c + CH - 1) * D, D)
+                    x = add_dot(x, take(k3, i * D, D), take(key_row, (i - c + CH - 1) * D, D), D)
+                x = end(x, lse_c, EXACT)
                 if MASKED:
                     distance = p0 + i - o0 - c
                     seen = (distance <= reach) & (distance >= -reach) & (o0 + c < length)
                     x = tl.where(seen, x, float("-inf"))
                 weight = exp2(x, ROW_WORDS)
-                grad = add_dot(tl.zeros([OG, BG], tl.float32) - delta_c, grad_c, 0, values, i * E, E)
+                grad = add_dot(begin(tl.broadcast_to(delta_c, [OG, BG]), EXACT), grad_c, take(values, i * E, E), E)
                 if HAS_VALUE:
-                    grad = add_dot(grad, grad_p, 0, value_row, (i - c + CH - 1) * E, E)
-                grad = grad * weight
-                new_sums = new_sums + add_scaled(sums, i * D, grad, q_c, 0, D)
+                    grad = add_dot(grad, grad_p, take(value_row, (i - c + CH - 1) * E, E), E)
+                grad = end(grad, delta_c, EXACT) * weight
+                new_sums = new_sums + add_scaled(take(sums, i * D, D), grad, q_c, D)
                 if HAS_KEY:
-                    new_psums = new_psums + add_scaled(psums, i * D, grad, key_row, (i - c + CH - 1) * D, D)
-                new_vsums = new_vsums + add_scaled(vsums, i * E, weight, grad_c, 0, E)
+                    new_psums = new_psums + add_scaled(
+                        take(psums, i * D, D), grad, take(key_row, (i - c + CH - 1) * D, D), D
+                    )
+                new_vsums = new_vsums + add_scaled(take(vsums, i * E, E), weight, grad_c, E)
             sums = new_sums
             if HAS_KEY:
                 psums = new_psums
@@ -341,6 +385,7 @@ def attention_backward_tables(
     KEYS: tl.constexpr = OT + CD - 1
     IN: tl.constexpr = HEADS * (2 * D + E)
     OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    EXACT: tl.constexpr = qkv.dtype.element_ty == tl.float32
     num_groups = tl.cdiv(2 * reach + 1, CD)
     group = tl.program_id(0) % num_groups
     split = tl.program_id(0) // num_groups
@@ -400,22 +445,25 @@ def attention_backward_tables(
                 new_dv = ()
                 for i in tl.static_range(CD):
                     p = o0 + c + t0 + i
-                    x = add_dot(tl.zeros([1, BG], tl.float32) - lse_c, q1, 0, keys, (c + i) * D, D)
+                    x = add_dot(begin(lse_c, EXACT), q1, take(keys, (c + i) * D, D), D)
                     if HAS_QUERY:
-                        x = add_dot(x, q2, 0, query_row, i * D, D)
+                        x = add_dot(x, q2, take(query_row, i * D, D), D)
                     if HAS_KEY:
-                        x += a3 * add_dot(tl.zeros([1, BG], tl.float32), key_row, i * D, keys, (c + i) * D, D)
+                        x += a3 * add_dot(
+                            tl.zeros([1, BG], tl.float32), take(key_row, i * D, D), take(keys, (c + i) * D, D), D
+                        )
+                    x = end(x, lse_c, EXACT)
                     weight = exp2(tl.where((p >= 0) & (p < length), x, float("-inf")), ROW_WORDS)
-                    grad = add_dot(tl.zeros([1, BG], tl.float32) - delta_c, grad_c, 0, values, (c + i) * E, E)
+                    grad = add_dot(begin(delta_c, EXACT), grad_c, take(values, (c + i) * E, E), E)
                     if HAS_VALUE:
-                        grad = add_dot(grad, grad_p, 0, value_row, i * E, E)
-                    grad = grad * weight
+                        grad = add_dot(grad, grad_p, take(value_row, i * E, E), E)
+                    grad = end(grad, delta_c, EXACT) * weight
                     if HAS_QUERY:
-                        new_dq = new_dq + add_scaled(dq_sums, i * D, grad, q2, 0, D)
+                        new_dq = new_dq + add_scaled(take(dq_sums, i * D, D), grad, q2, D)
                     if HAS_KEY:
-                        new_dk = new_dk + add_scaled(dk_sums, i * D, grad * a3, keys, (c + i) * D, D)
+                        new_dk = new_dk + add_scaled(take(dk_sums, i * D, D), grad * a3, take(keys, (c + i) * D, D), D)
                     if HAS_VALUE:
-                        new_dv = new_dv + add_scaled(dv_sums, i * E, weight, grad_p, 0, E)
+                        new_dv = new_dv + add_scaled(take(dv_sums, i * E, E), weight, grad_p, E)
                 if HAS_QUERY:
                     dq_sums = new_dq
                 if HAS_KEY:

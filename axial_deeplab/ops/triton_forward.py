@@ -17,6 +17,7 @@ from axial_deeplab.ops.triton_memory import (
     make_zeros,
     scale_vector,
     store_vector,
+    take,
 )
 
 SIZES = ("num_lines", "inner", "length", "reach", "first_row")
@@ -32,11 +33,11 @@ def locate(line, inner, length):
 @triton.jit
 def compute_logit(x, q1, q2, I: tl.constexpr, k, k3, query_row, key_row, J: tl.constexpr, HAS_QUERY: tl.constexpr, HAS_KEY: tl.constexpr, D: tl.constexpr):  # fmt: skip
     """Return `x` plus the logit of query `I` of the thread with a key, met through table row `J` of the window."""
-    x = add_dot(x, q1, I * D, k, 0, D)
+    x = add_dot(x, take(q1, I * D, D), k, D)
     if HAS_QUERY:
-        x = add_dot(x, q2, I * D, query_row, J * D, D)
+        x = add_dot(x, take(q2, I * D, D), take(query_row, J * D, D), D)
     if HAS_KEY:
-        x = add_dot(x, k3, 0, key_row, J * D, D)
+        x = add_dot(x, k3, take(key_row, J * D, D), D)
     return x
 
 
@@ -183,9 +184,11 @@ def attention_forward(
             for i in tl.static_range(OT):
                 weight = exp2(logits[c * OT + i] - best[i], ROW_WORDS)
                 new_total = new_total + (total[i] + weight,)
-                new_sums = new_sums + add_scaled(sums, i * E, weight, v_c, 0, E)
+                new_sums = new_sums + add_scaled(take(sums, i * E, E), weight, v_c, E)
                 if HAS_VALUE:
-                    new_psums = new_psums + add_scaled(psums, i * E, weight, value_row, (c - i + OT - 1) * E, E)
+                    new_psums = new_psums + add_scaled(
+                        take(psums, i * E, E), weight, take(value_row, (c - i + OT - 1) * E, E), E
+                    )
             total = new_total
             sums = new_sums
             if HAS_VALUE:

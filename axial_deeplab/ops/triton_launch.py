@@ -14,7 +14,7 @@ from axial_deeplab.ops.triton_backward import (
     attention_backward_queries,
     attention_backward_tables,
 )
-from axial_deeplab.ops.triton_forward import attention_forward
+from axial_deeplab.ops.triton_forward import SIZES, attention_forward
 from axial_deeplab.ops.triton_moments import (
     content_moments,
     content_moments_backward,
@@ -155,10 +155,7 @@ def launch_tables(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geome
     groups = triton.cdiv(2 * g.reach + 1, tiles.kept)
     splits = max(1, min(triton.cdiv(g.num_lines * g.num_heads, LANES), WARPS_WANTED // groups))
     shares = given[2].new_zeros(splits, groups * tiles.kept, g.pitch)
-    constants = _specialize(g, given[0].dtype, tiles)
-    for name in ("OG", "CH", "MASKED"):
-        del constants[name]
-    constants["OT"], constants["CD"] = tiles.at_once, tiles.kept
+    constants = _specialize_tables(g, given[0].dtype, tiles)
     attention_backward_tables[(groups * splits,)](*given, *saved, shares, *_describe(g, margin), splits, **constants)
     return shares
 
@@ -256,6 +253,14 @@ def _specialize(g: Geometry, dtype: torch.dtype, tiles: Tiles) -> dict[str, int]
     return constants if INTERPRETED else constants | {"num_warps": tiles.warps}
 
 
+def _specialize_tables(g: Geometry, dtype: torch.dtype, tiles: Tiles) -> dict[str, int]:
+    """Return the compile-time constants of the pass over tables, which keeps distances and takes queries at once."""
+    constants = _specialize(g, dtype, tiles)
+    for name in ("OG", "CH", "MASKED"):
+        del constants[name]
+    return constants | {"OT": tiles.at_once, "CD": tiles.kept}
+
+
 def _choose_words(dim: int, g: Geometry, per_word: int) -> int:
     """Return the widest access, in 32-bit words, at which a head's vectors are aligned wherever they begin."""
     if INTERPRETED:
@@ -269,3 +274,35 @@ def _choose_words(dim: int, g: Geometry, per_word: int) -> int:
 
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
+
+
+def list_kernels(key_dim: int, dtype: str) -> list[tuple[triton.runtime.JITFunction, dict[str, str], dict[str, int], int]]:
+    """Return kernel, argument types, constants and warps of every launch for heads of `key_dim`, to compile ahead of time.
+
+    Args:
+        key_dim: Channels of a key; values have twice as many, in 8 heads with all terms.
+        dtype: Of the maps, in Triton's spelling: "bf16", "fp16" or "fp32".
+    """
+    element = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
+    g = Geometry(64, 64, 65, 64, 8, key_dim, 2 * key_dim, (True, True, True))
+    launches: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
+        (attention_forward, _specialize(g, element, choose_tiles(key_dim, "forward"))),
+        (attention_backward_queries, _specialize(g, element, choose_tiles(key_dim, "queries"))),
+        (attention_backward_keys, _specialize(g, element, choose_tiles(key_dim, "keys"))),
+        (attention_backward_tables, _specialize_tables(g, element, choose_tiles(key_dim, "tables"))),
+        (content_moments, _tile_line(g)),
+        (content_moments_backward, _tile_line(g)),
+        (line_grams, _tile_lines(g)[1]),
+        (line_grams_backward, _tile_lines(g)[1]),
+    ]
+    maps = ("qkv", "retrieved", "grad_retrieved", "grad_qkv")
+    sizes = (*SIZES, "splits")
+    kernels = []
+    for kernel, constants in launches:
+        warps = constants.pop("num_warps", 1)
+        signature = {
+            name: "constexpr" if name in constants else f"*{dtype}" if name in maps else "i32" if name in sizes else "*fp32"
+            for name in kernel.arg_names
+        }
+        kernels.append((kernel, signature, constants, warps))
+    return kernels

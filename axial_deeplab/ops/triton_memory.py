@@ -62,19 +62,32 @@ def store_vector(pointer, values, FIRST: tl.constexpr, N: tl.constexpr, mask, WO
 
 
 @triton.jit
-def add_dot(x, a, A: tl.constexpr, b, B: tl.constexpr, N: tl.constexpr):
-    """Return `x` plus the inner product of `a[A : A + N]` and `b[B : B + N]`."""
+def take(a, A: tl.constexpr, N: tl.constexpr):
+    """Return `a[A : A + N]`.
+
+    Triton 3.6 names a compiled function by its flattened argument types: tuples of 4 and 8 tensors get the function of 8 and 4.
+    A function of several tuples must therefore be given tuples of one length, which it is told.
+    """
+    part = ()
     for i in tl.static_range(N):
-        x += a[A + i] * b[B + i]
+        part = part + (a[A + i],)
+    return part
+
+
+@triton.jit
+def add_dot(x, a, b, N: tl.constexpr):
+    """Return `x` plus the inner product of two tuples of length `N`."""
+    for i in tl.static_range(N):
+        x += a[i] * b[i]
     return x
 
 
 @triton.jit
-def add_scaled(total, T: tl.constexpr, factor, a, A: tl.constexpr, N: tl.constexpr):
-    """Return `total[T : T + N] + factor * a[A : A + N]` as a tuple."""
+def add_scaled(total, factor, a, N: tl.constexpr):
+    """Return `total + factor * a`, tuples of length `N`."""
     result = ()
     for i in tl.static_range(N):
-        result = result + (total[T + i] + factor * a[A + i],)
+        result = result + (total[i] + factor * a[i],)
     return result
 
 

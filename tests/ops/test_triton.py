@@ -32,7 +32,7 @@ CASES = [
     Case(2, heads=8, outer=2),
     Case(7),
     Case(16, heads=8, inner=1),
-    Case(33, key_dim=2, value_dim=4, heads=1, max_distance=5),
+    Case(33, key_dim=2, value_dim=4, heads=1, inner=1, max_distance=5),
     Case(19, span=5),
     Case(20, span=17, max_distance=3, outer=2, inner=1),
     Case(9, span=65),
