@@ -142,9 +142,15 @@ def choose_backend(x: Tensor, num_heads: int, key_dim: int, value_dim: int, back
     return "reference" if reason is not None else "triton"
 
 
-@lru_cache(maxsize=256)
+@torch.compiler.assume_constant_result
 def _explain_why_not_triton(device: torch.device, dtype: torch.dtype, key_dim: int, value_dim: int) -> str | None:
-    """Return why the kernels cannot run, or `None`; logged once for each kind of call."""
+    """Return why the kernels cannot run, or `None`; a constant for the compiler, which cannot look inside."""
+    return _ask_triton(device, dtype, key_dim, value_dim)
+
+
+@lru_cache(maxsize=256)
+def _ask_triton(device: torch.device, dtype: torch.dtype, key_dim: int, value_dim: int) -> str | None:
+    """Answer, and log the answer once for each kind of call."""
     try:
         from axial_deeplab.ops.fused import explain_why_not
     except ImportError as error:

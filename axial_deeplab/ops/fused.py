@@ -40,7 +40,7 @@ def compute_moments_fused(
     if present:
         which = slice(present[0], present[-1] + 1)
         table = torch.stack([table.float() for table in (tables.query, tables.key) if table is not None])
-        met = count_rows_met(qkv.shape[1], table.shape[1], span, qkv.device)[which]  # [term, length, row]
+        met = count_rows_met(qkv.detach(), qkv.shape[1], table.shape[1], span)[which]  # [term, length, row]
         outer = (table[..., :, None] * table[..., None, :]).flatten(2)
         with torch.autocast(qkv.device.type, enabled=False):
             position = torch.stack(
@@ -58,23 +58,33 @@ def compute_moments_fused(
     return SimilarityMoments(moments[0], moments[1], num_pairs)
 
 
-@lru_cache(maxsize=64)
-def count_rows_met(length: int, num_rows: int, span: int | None, device: torch.device) -> Tensor:
+@torch.library.custom_op("axial_deeplab::count_rows_met", mutates_args=())
+def count_rows_met(like: Tensor, length: int, num_rows: int, span: int | None) -> Tensor:
     """Return how often a query at each position meets each row of the query table, and a key those of the key table.
 
-    Rows at the ends of a table stand for all distances beyond; float32 [2, length, num_rows].
+    Rows at the ends of a table stand for all distances beyond; float32 [2, length, num_rows] on the device of `like`. An
+    operator, because the result is kept for the next call, which a compiler would not do.
     """
+    return _recall_rows_met(length, num_rows, span, like.device)
+
+
+@count_rows_met.register_fake
+def _(like: Tensor, length: int, num_rows: int, span: int | None) -> Tensor:
+    return like.new_empty((2, length, num_rows), dtype=torch.float32)
+
+
+@lru_cache(maxsize=64)
+def _recall_rows_met(length: int, num_rows: int, span: int | None, device: torch.device) -> Tensor:
     reach, max_distance = compute_reach(length, span), (num_rows - 1) // 2
-    with torch.inference_mode(False):
+    with torch.inference_mode(False):  # what is kept must serve training too
         position = torch.arange(length, device=device)[:, None]
         nearest = (position - reach).clamp_min(0) - position  # smallest and largest distance that is seen
         farthest = (position + reach).clamp_max(length - 1) - position
-        distance = torch.arange(-max_distance, max_distance + 1, device=device)[None, :]
-        met = ((distance >= nearest) & (distance <= farthest)).float()
-        met[:, 0] = (-max_distance - nearest + 1).clamp_min(0)[:, 0]
-        met[:, -1] = (farthest - max_distance + 1).clamp_min(0)[:, 0]
-        if max_distance == 0:
-            met[:, 0] = (farthest - nearest + 1)[:, 0]
+        row = torch.arange(num_rows, device=device)[None, :]
+        # The rows at the ends begin and end nowhere.
+        low = torch.where(row == 0, nearest, row - max_distance)
+        high = torch.where(row == num_rows - 1, farthest, row - max_distance)
+        met = (torch.minimum(high, farthest) - torch.maximum(low, nearest) + 1).clamp_min(0).float()
         # A key at p meets the distance p - o where a query at p would meet o - p.
         return torch.stack([met, met.flip(1)])
 

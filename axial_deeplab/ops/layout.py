@@ -1,7 +1,7 @@
 """The packed layout: queries, keys and values of all heads side by side in the channels of a map.
 
-`[outer, length, inner, channels]` is a channels-last map seen along one of its axes: a line is one (outer, inner), its positions
-are `inner` pixels apart. Along the width `inner` is 1, along the height it is the width; nothing is copied for either.
+`[outer, length, inner, channels]` is a channels-last map seen along one of its axes: a line is one (outer, inner), and its
+positions are `inner` pixels apart. Along the width `inner` is 1, along the height the width; nothing is copied for either.
 """
 
 import torch

@@ -7,19 +7,10 @@ import torch
 from torch import Tensor
 
 from axial_deeplab.ops.geometry import compute_reach
-from axial_deeplab.ops.triton_launch import (
-    INTERPRETED,
-    MAX_KEY_DIM,
-    MAX_VALUE_DIM,
-    Geometry,
-    compute_margin,
-    launch_backward,
-    launch_forward,
-    launch_statistics,
-    launch_statistics_backward,
-    pack_rows,
-    unpack_rows,
-)
+from axial_deeplab.ops.triton_fallback import attend_plainly, differentiate_plainly, run_or_fall_back
+from axial_deeplab.ops.triton_launch import launch_backward, launch_forward, pack_rows, unpack_rows
+from axial_deeplab.ops.triton_statistics import launch_statistics, launch_statistics_backward
+from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM, Geometry, compute_margin
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -68,7 +59,12 @@ def attention(
     geometry = _describe(qkv, rows, num_heads, key_dim, span)
     margin = compute_margin(key_dim)
     packed_rows = pack_rows(rows, margin).to(qkv.device)
-    return launch_forward(qkv.contiguous(), packed_rows, scales.float().contiguous(), geometry, margin)
+    given = (qkv.contiguous(), packed_rows, scales.float().contiguous())
+    return run_or_fall_back(
+        lambda: launch_forward(*given, geometry, margin),
+        lambda: attend_plainly(qkv, rows, scales, geometry, span),
+        (geometry[5:], qkv.dtype, qkv.device),
+    )
 
 
 @attention.register_fake
@@ -107,15 +103,12 @@ def attention_backward(
     geometry = _describe(qkv, rows, num_heads, key_dim, span)
     margin = compute_margin(key_dim)
     packed_rows = pack_rows(rows, margin).to(qkv.device)
-    return launch_backward(
-        qkv.contiguous(),
-        packed_rows,
-        scales.float().contiguous(),
-        retrieved,
-        lse,
-        grad.to(qkv.dtype).contiguous(),
-        geometry,
-        margin,
+    grad = grad.to(qkv.dtype).contiguous()
+    given = (qkv.contiguous(), packed_rows, scales.float().contiguous(), retrieved, lse, grad)
+    return run_or_fall_back(
+        lambda: launch_backward(*given, geometry, margin),
+        lambda: differentiate_plainly(grad, qkv, rows, scales, geometry, span),
+        (geometry[5:], qkv.dtype, qkv.device),
     )
 
 

@@ -31,18 +31,44 @@ def locate(line, inner, length):
 
 
 @triton.jit
-def compute_logit(x, q1, q2, I: tl.constexpr, k, k3, query_row, key_row, J: tl.constexpr, HAS_QUERY: tl.constexpr, HAS_KEY: tl.constexpr, D: tl.constexpr):  # fmt: skip
-    """Return `x` plus the logit of query `I` of the thread with a key, met through table row `J` of the window."""
-    x = add_dot(x, take(q1, I * D, D), k, D)
+def compute_logit(
+    x,
+    q1,
+    q2,
+    QUERY: tl.constexpr,
+    k,
+    k3,
+    query_row,
+    key_row,
+    ROW: tl.constexpr,
+    HAS_QUERY: tl.constexpr,
+    HAS_KEY: tl.constexpr,
+    D: tl.constexpr,
+):
+    """Return `x` plus the logit of a thread's query number `QUERY` with a key, met through row `ROW` of the window."""
+    x = add_dot(x, take(q1, QUERY * D, D), k, D)
     if HAS_QUERY:
-        x = add_dot(x, take(q2, I * D, D), take(query_row, J * D, D), D)
+        x = add_dot(x, take(q2, QUERY * D, D), take(query_row, ROW * D, D), D)
     if HAS_KEY:
-        x = add_dot(x, k3, take(key_row, J * D, D), D)
+        x = add_dot(x, k3, take(key_row, ROW * D, D), D)
     return x
 
 
 @triton.jit
-def load_rows(base, COUNT: tl.constexpr, PITCH: tl.constexpr, N: tl.constexpr, N4: tl.constexpr, ROW_WORDS: tl.constexpr):  # fmt: skip
+def hide(x, distance, position, length, reach, MASKED: tl.constexpr):
+    """Return logits `x`, minus infinity where the distance or the position, which all lanes share, is out of bounds."""
+    if MASKED == 1:
+        x = tl.where(position < length, x, float("-inf"))
+    elif MASKED == 2:
+        seen = (distance <= reach) & (distance >= -reach) & (position < length)
+        x = tl.where(seen, x, float("-inf"))
+    return x
+
+
+@triton.jit
+def load_rows(
+    base, COUNT: tl.constexpr, PITCH: tl.constexpr, N: tl.constexpr, N4: tl.constexpr, ROW_WORDS: tl.constexpr
+):
     """Return `COUNT` consecutive table rows as one tuple, `N` values each (of `N4`, with padding)."""
     rows = ()
     for j in tl.static_range(COUNT):
@@ -89,7 +115,7 @@ def attention_forward(
         lse: float32 [length, num_lines * HEADS].
         num_lines: outer * inner.
         first_row: Row of distance 0 in `rows`; rows for `OG * OT + CH` more distances than `reach` exist at both ends.
-        MASKED: Whether a tile can hold keys that a query does not see.
+        MASKED: What a tile can hold beside what is seen: 0 nothing, 1 positions beyond the end, 2 those beyond `reach` too.
     """
     D4: tl.constexpr = (D + 3) // 4 * 4
     E4: tl.constexpr = (E + 3) // 4 * 4
@@ -146,11 +172,9 @@ def attention_forward(
             k_c = load_vector(k_base + p * step, D, D_WORDS)
             k3 = scale_vector(k_c, a3, D)
             for i in tl.static_range(OT):
-                x = compute_logit(tl.zeros([OG, BG], tl.float32), q1, q2, i, k_c, k3, query_row, key_row, c - i + OT - 1, HAS_QUERY, HAS_KEY, D)  # fmt: skip
-                if MASKED:
-                    distance = p0 + c - o0 - i
-                    seen = (distance <= reach) & (distance >= -reach) & (p0 + c < length)
-                    x = tl.where(seen, x, float("-inf"))
+                x = tl.zeros([OG, BG], tl.float32)
+                x = compute_logit(x, q1, q2, i, k_c, k3, query_row, key_row, c - i + OT - 1, HAS_QUERY, HAS_KEY, D)
+                x = hide(x, p0 + c - o0 - i, p0 + c, length, reach, MASKED)
                 logits = logits + (x,)
         value_row = ()
         if HAS_VALUE:

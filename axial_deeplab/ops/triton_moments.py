@@ -115,7 +115,9 @@ def content_moments_backward(
 
 
 @triton.jit
-def load_lines(qkv, line, position, num_lines, inner, length, part, D: tl.constexpr, BD: tl.constexpr, IN: tl.constexpr):  # fmt: skip
+def locate_lines(
+    qkv, line, position, num_lines, inner, length, part, D: tl.constexpr, BD: tl.constexpr, IN: tl.constexpr
+):
     """Return pointers and mask [line, BD] of the `D` channels from `part` on, at one position of several lines."""
     channel = tl.arange(0, BD)
     pixel = locate(tl.minimum(line, num_lines - 1), inner, length) + tl.cast(position, tl.int64) * inner
@@ -158,7 +160,7 @@ def line_grams(
     gram = tl.zeros([BD, BD], tl.float32)
     for first in range(split * BLOCK, num_lines, splits * BLOCK):
         line = first + tl.arange(0, BLOCK)
-        pointer, mask = load_lines(qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
+        pointer, mask = locate_lines(qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
         x = tl.load(pointer, mask=mask, other=0.0)
         total += tl.sum(x.to(tl.float32), 0)
         gram += tl.dot(tl.trans(x), x, input_precision="ieee")
@@ -208,8 +210,8 @@ def line_grams_backward(
     grad_gram = tl.load(grad_grams + at * D + i * D + j % D, mask=same, other=0.0)
     for first in range(split * BLOCK, num_lines, splits * BLOCK):
         line = first + tl.arange(0, BLOCK)
-        pointer, mask = load_lines(qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
+        pointer, mask = locate_lines(qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
         x = tl.load(pointer, mask=mask, other=0.0)
         grad = tl.dot(x, grad_gram.to(x.dtype), input_precision="ieee") + grad_sum[None, :]
-        pointer, mask = load_lines(grad_qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
+        pointer, mask = locate_lines(grad_qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
         tl.store(pointer, grad.to(x.dtype), mask=mask)

@@ -198,3 +198,43 @@ def test_what_cannot_run_says_why(device: str) -> None:
     inputs = make_inputs(Case(5, key_dim=40, value_dim=80), device)
     with pytest.raises(ValueError, match="2 to 32 key and 4 to 64 value channels"):
         attend(inputs, Case(5, key_dim=40, value_dim=80), "triton")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_layer_is_one_graph_for_the_compiler(device: str, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["axial_deeplab.ops.axial_attention"]
+    monkeypatch.setattr(module, "choose_backend", lambda *_: "triton")
+    torch.manual_seed(0)
+    layer = AxialAttention(4, "height", key_dim=2, value_dim=4, num_heads=1, max_distance=3).to(device).train(training)
+    x = torch.randn(1, 4, 5, 2).to(device)
+    expected = layer(x)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), expected)
+
+
+@pytest.mark.parametrize("broken", ["launch_forward", "launch_backward"])
+@pytest.mark.parametrize("case", [Case(5, terms=(True, False, True), span=3), Case(6)], ids=describe)
+def test_kernel_that_fails_is_replaced(case: Case, broken: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime.errors import OutOfResources
+
+    from axial_deeplab.ops import triton_autograd, triton_fallback
+
+    def fail(*_: object) -> None:
+        raise OutOfResources(300_000, 232_448, "shared memory")
+
+    monkeypatch.setattr(triton_autograd, broken, fail)
+    monkeypatch.setattr(triton_fallback, "_failed", set())
+    inputs = make_inputs(case, device)
+    expected = compute_all(inputs.convert(torch.float64), case, "reference")
+    with pytest.warns(UserWarning, match="OutOfResources: out of resource: shared memory"):
+        first = compute_all(inputs.convert(torch.float32), case, "triton")
+    second = compute_all(inputs.convert(torch.float32), case, "triton")  # a second warning would be an error
+    for ours in (first, second):
+        for actual, truth in zip(ours, expected, strict=True):
+            assert measure_error(actual, truth) < 5e-6
+
+
+def test_compiler_sees_one_graph_where_a_backend_is_chosen(device: str) -> None:
+    inputs, case = make_inputs(Case(5, heads=1), device), Case(5, heads=1)
+    compiled = torch.compile(lambda: attend(inputs, case, "triton"), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(), attend(inputs, case, "triton"))

@@ -1,0 +1,65 @@
+"""Launch the kernels of the batch statistics: tile sizes, outputs, and the small sums that follow a kernel."""
+
+import torch
+import triton
+from torch import Tensor
+
+from axial_deeplab.ops.triton_moments import content_moments, content_moments_backward, line_grams, line_grams_backward
+from axial_deeplab.ops.triton_tiles import INTERPRETED, WARPS_WANTED, Geometry, describe_sizes
+
+
+def launch_statistics(qkv: Tensor, g: Geometry) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sum and sum of squares of the content term, float64 [2, head], and of queries and keys at every position the
+    sums over all lines, float32 [2, length, head, dim], and the Gram matrices, [2, length, head, dim, dim]."""
+    pairs, size = g.num_lines * g.num_heads, g.num_heads * g.key_dim
+    moments = torch.empty(2, g.num_lines, g.num_heads, dtype=torch.float32, device=qkv.device)
+    content_moments[(pairs,)](qkv, moments, *describe_sizes(g, 0), **tile_line(g))
+    splits, constants = tile_lines(g)
+    sums = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim)
+    grams = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim, g.key_dim)
+    groups = size // _group_channels(g)
+    line_grams[(splits * g.length * 2 * groups,)](qkv, sums, grams, *describe_sizes(g, 0), splits, **constants)
+    return moments.double().sum(1), sums.sum(0), grams.sum(0)
+
+
+def launch_statistics_backward(
+    qkv: Tensor, grad_moments: Tensor, grad_sums: Tensor, grad_grams: Tensor, g: Geometry
+) -> Tensor:
+    """Return the gradient of `qkv`; that of the values is zero."""
+    grad_qkv = torch.zeros_like(qkv)
+    splits, constants = tile_lines(g)
+    groups = g.num_heads * g.key_dim // _group_channels(g)
+    symmetric = (grad_grams + grad_grams.mT).contiguous()
+    line_grams_backward[(splits * g.length * 2 * groups,)](
+        qkv, grad_sums.contiguous(), symmetric, grad_qkv, *describe_sizes(g, 0), splits, **constants
+    )
+    pairs = g.num_lines * g.num_heads
+    content_moments_backward[(pairs,)](qkv, grad_moments.float(), grad_qkv, *describe_sizes(g, 0), **tile_line(g))
+    return grad_qkv
+
+
+def tile_line(g: Geometry) -> dict[str, int]:
+    """Return the constants of the kernels that take one line and head: tiles of positions by channels."""
+    block = min(64, max(16, triton.next_power_of_2(g.length)))
+    constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim, "BLOCK": block}
+    constants["BD"] = max(16, triton.next_power_of_2(g.key_dim))
+    return constants if INTERPRETED else constants | {"num_warps": 4 if block == 64 else 1}
+
+
+def tile_lines(g: Geometry) -> tuple[int, dict[str, int]]:
+    """Return among how many programs the lines are split, and the constants of the kernels that take one position."""
+    programs = g.length * 2 * (g.num_heads * g.key_dim // _group_channels(g))
+    block = 64
+    splits = max(1, min(triton.cdiv(g.num_lines, block), WARPS_WANTED // (4 * programs)))
+    constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim, "BLOCK": block}
+    constants["BD"] = max(16, triton.next_power_of_2(_group_channels(g)))
+    constants["GROUP"] = _group_channels(g) // g.key_dim
+    return splits, constants if INTERPRETED else constants | {"num_warps": 4}
+
+
+def _group_channels(g: Geometry) -> int:
+    """Return how many channels, of whole heads, `line_grams` takes at once: 32 or 16 where heads fill them, else a head's."""
+    for channels in (32, 16):
+        if channels % g.key_dim == 0 and g.num_heads % (channels // g.key_dim) == 0:
+            return channels
+    return g.key_dim
