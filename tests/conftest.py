@@ -1,9 +1,13 @@
 """Fixtures shared by all tests: where the golden outputs and the real images are, if they are there."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported, by whomever
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

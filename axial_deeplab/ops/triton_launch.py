@@ -9,8 +9,15 @@ from torch import Tensor
 
 from axial_deeplab.ops.triton_backward import attention_backward_keys, attention_backward_queries
 from axial_deeplab.ops.triton_forward import SIZES, attention_forward
-from axial_deeplab.ops.triton_moments import content_moments, content_moments_backward, line_grams, line_grams_backward
-from axial_deeplab.ops.triton_statistics import tile_line, tile_lines
+from axial_deeplab.ops.triton_moments import (
+    global_moments,
+    global_moments_backward,
+    line_grams,
+    line_grams_backward,
+    local_moments,
+    local_moments_backward,
+)
+from axial_deeplab.ops.triton_statistics import tile_line, tile_line_groups, tile_lines
 from axial_deeplab.ops.triton_tables import attention_backward_tables
 from axial_deeplab.ops.triton_tiles import (
     LANES,
@@ -132,8 +139,10 @@ def list_kernels(
         (attention_backward_queries, specialize(g, element, choose_tiles(key_dim, "queries"))),
         (attention_backward_keys, specialize(g, element, choose_tiles(key_dim, "keys"))),
         (attention_backward_tables, specialize_tables(g, element, choose_tiles(key_dim, "tables"))),
-        (content_moments, tile_line(g)),
-        (content_moments_backward, tile_line(g)),
+        (global_moments, tile_line_groups(g)),
+        (global_moments_backward, tile_line_groups(g)),
+        (local_moments, tile_line(g)),
+        (local_moments_backward, tile_line(g)),
         (line_grams, tile_lines(g)[1]),
         (line_grams_backward, tile_lines(g)[1]),
     ]

@@ -1,13 +1,26 @@
 """Kernels for the batch statistics of the similarity terms, from the packed map: no pair is ever stored.
 
-The content term is summed tile by tile (`content_moments`); the position terms need, for every position and head, only the sum
-of the queries over all lines and their Gram matrix (`line_grams`), because all lines meet the same table rows.
+The content term of a line needs only the sums and the Gram matrices of its queries and keys (`global_moments`), or, where a
+query does not see all keys, its products tile by tile (`local_moments`). The position terms need, for every position and head,
+the sum of the queries over all lines and their Gram matrix (`line_grams`), because all lines meet the same table rows.
+
+The first and the last take `GROUP` neighboring heads at once: of a Gram matrix of `BD` channels they use the blocks of a head.
 """
 
 import triton
 import triton.language as tl
 
 from axial_deeplab.ops.triton_forward import SIZES, locate
+
+
+@triton.jit
+def multiply(x, factor):
+    """Return the matrix product of values and float32 gradients, which float16 could not hold: they may be below 1e-8."""
+    if x.dtype == tl.bfloat16:
+        product = tl.dot(x, factor.to(tl.bfloat16))
+    else:
+        product = tl.dot(x.to(tl.float32), factor.to(tl.float32), input_precision="ieee")
+    return product
 
 
 @triton.jit
@@ -28,7 +41,7 @@ def see(o0, p0, length, reach, BLOCK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=SIZES)
-def content_moments(
+def local_moments(
     qkv,
     moments,
     num_lines,
@@ -64,7 +77,7 @@ def content_moments(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def content_moments_backward(
+def local_moments_backward(
     qkv,
     grad_moments,
     grad_qkv,
@@ -100,14 +113,115 @@ def content_moments_backward(
             other_q = load_tile(base, y0, step, length, D, BLOCK, BD)
             visible = see(x0, y0, length, reach, BLOCK)
             product = tl.dot(q, tl.trans(other_k), input_precision="ieee")
-            grad = tl.where(visible, grad_sum + grad_squares * product, 0.0).to(q.dtype)
-            grad_q += tl.dot(grad, other_k, input_precision="ieee")
+            grad = tl.where(visible, grad_sum + grad_squares * product, 0.0)
+            grad_q += tl.trans(multiply(tl.trans(other_k), tl.trans(grad)))
             product = tl.dot(k, tl.trans(other_q), input_precision="ieee")  # [key, query]
-            grad = tl.where(visible, grad_sum + grad_squares * product, 0.0).to(q.dtype)
-            grad_k += tl.dot(grad, other_q, input_precision="ieee")
+            grad = tl.where(visible, grad_sum + grad_squares * product, 0.0)
+            grad_k += tl.trans(multiply(tl.trans(other_q), tl.trans(grad)))
         position = x0 + tl.arange(0, BLOCK)
         pointer = grad_qkv + offset + position[:, None].to(tl.int64) * step + channel[None, :]
         mask = (position < length)[:, None] & (channel < D)[None, :]
+        grad_q += tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
+        grad_k += tl.load(pointer + HEADS * D, mask=mask, other=0.0).to(tl.float32)
+        tl.store(pointer, grad_q.to(q.dtype), mask=mask)
+        tl.store(pointer + HEADS * D, grad_k.to(q.dtype), mask=mask)
+
+
+@triton.jit
+def sum_line(base, step, length, CHANNELS: tl.constexpr, BLOCK: tl.constexpr, BD: tl.constexpr):
+    """Return the sum [BD] and the Gram matrix [BD, BD] of the vectors of a line, float32."""
+    total = tl.zeros([BD], tl.float32)
+    gram = tl.zeros([BD, BD], tl.float32)
+    for first in range(0, length, BLOCK):
+        x = load_tile(base, first, step, length, CHANNELS, BLOCK, BD)
+        total += tl.sum(x.to(tl.float32), 0)
+        gram += tl.dot(tl.trans(x), x, input_precision="ieee")
+    return total, gram
+
+
+@triton.jit
+def share_head(D: tl.constexpr, CHANNELS: tl.constexpr, BD: tl.constexpr):
+    """Return [BD, BD]: which channels belong to one head."""
+    i = tl.arange(0, BD)[:, None]
+    j = tl.arange(0, BD)[None, :]
+    return (i // D == j // D) & (i < CHANNELS) & (j < CHANNELS)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def global_moments(
+    qkv,
+    moments,
+    num_lines,
+    inner,
+    length,
+    reach,
+    first_row,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BD: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """Write the sum of `q.k` and of its square over all pairs of a line, a share for each channel, [2, line, channel]."""
+    IN: tl.constexpr = HEADS * (2 * D + E)
+    groups: tl.constexpr = HEADS // GROUP
+    line = tl.program_id(0) // groups
+    start = tl.program_id(0) % groups * (GROUP * D)
+    step = tl.cast(inner, tl.int64) * IN
+    base = qkv + locate(line, inner, length) * IN + start
+    sum_q, gram_q = sum_line(base, step, length, GROUP * D, BLOCK, BD)
+    sum_k, gram_k = sum_line(base + HEADS * D, step, length, GROUP * D, BLOCK, BD)
+    squares = tl.sum(tl.where(share_head(D, GROUP * D, BD), gram_q * gram_k, 0.0), 1)
+    channel = tl.arange(0, BD)
+    target = moments + line.to(tl.int64) * (HEADS * D) + start + channel
+    tl.store(target, sum_q * sum_k, mask=channel < GROUP * D)
+    tl.store(target + tl.cast(num_lines, tl.int64) * (HEADS * D), squares, mask=channel < GROUP * D)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def global_moments_backward(
+    qkv,
+    grad_moments,
+    grad_qkv,
+    num_lines,
+    inner,
+    length,
+    reach,
+    first_row,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BD: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """Add the gradient of the content moments, `grad_moments` float32 [2, head], to the queries and keys of `grad_qkv`."""
+    IN: tl.constexpr = HEADS * (2 * D + E)
+    groups: tl.constexpr = HEADS // GROUP
+    line = tl.program_id(0) // groups
+    start = tl.program_id(0) % groups * (GROUP * D)
+    step = tl.cast(inner, tl.int64) * IN
+    offset = locate(line, inner, length) * IN + start
+    base = qkv + offset
+    sum_q, gram_q = sum_line(base, step, length, GROUP * D, BLOCK, BD)
+    sum_k, gram_k = sum_line(base + HEADS * D, step, length, GROUP * D, BLOCK, BD)
+    channel = tl.arange(0, BD)
+    used = channel < GROUP * D
+    head = (start + channel) // D
+    grad_sum = tl.load(grad_moments + head, mask=used, other=0.0)
+    grad_squares = 2 * tl.load(grad_moments + HEADS + head, mask=used, other=0.0)[None, :]
+    same = share_head(D, GROUP * D, BD)
+    gram_q = tl.where(same, gram_q * grad_squares, 0.0)
+    gram_k = tl.where(same, gram_k * grad_squares, 0.0)
+    for first in range(0, length, BLOCK):
+        q = load_tile(base, first, step, length, GROUP * D, BLOCK, BD)
+        k = load_tile(base + HEADS * D, first, step, length, GROUP * D, BLOCK, BD)
+        grad_q = multiply(q, gram_k) + (grad_sum * sum_k)[None, :]
+        grad_k = multiply(k, gram_q) + (grad_sum * sum_q)[None, :]
+        position = first + tl.arange(0, BLOCK)
+        pointer = grad_qkv + offset + position[:, None].to(tl.int64) * step + channel[None, :]
+        mask = (position < length)[:, None] & used[None, :]
         grad_q += tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
         grad_k += tl.load(pointer + HEADS * D, mask=mask, other=0.0).to(tl.float32)
         tl.store(pointer, grad_q.to(q.dtype), mask=mask)
@@ -166,10 +280,10 @@ def line_grams(
         gram += tl.dot(tl.trans(x), x, input_precision="ieee")
     i = tl.arange(0, BD)[:, None]
     j = tl.arange(0, BD)[None, :]
+    same = share_head(D, GROUP * D, BD)
     at = ((split * 2 + part) * length + position).to(tl.int64) * (HEADS * D) + group * GROUP * D
     channel = tl.arange(0, BD)
     tl.store(sums + at + channel, total, mask=channel < GROUP * D)
-    same = (i // D == j // D) & (i < GROUP * D) & (j < GROUP * D)
     tl.store(grams + at * D + i * D + j % D, gram, mask=same)
 
 
@@ -206,12 +320,12 @@ def line_grams_backward(
     at = (part * length + position).to(tl.int64) * (HEADS * D) + group * GROUP * D
     channel = tl.arange(0, BD)
     grad_sum = tl.load(grad_sums + at + channel, mask=channel < GROUP * D, other=0.0)
-    same = (i // D == j // D) & (i < GROUP * D) & (j < GROUP * D)
+    same = share_head(D, GROUP * D, BD)
     grad_gram = tl.load(grad_grams + at * D + i * D + j % D, mask=same, other=0.0)
     for first in range(split * BLOCK, num_lines, splits * BLOCK):
         line = first + tl.arange(0, BLOCK)
         pointer, mask = locate_lines(qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
         x = tl.load(pointer, mask=mask, other=0.0)
-        grad = tl.dot(x, grad_gram.to(x.dtype), input_precision="ieee") + grad_sum[None, :]
+        grad = multiply(x, grad_gram) + grad_sum[None, :]
         pointer, mask = locate_lines(grad_qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
         tl.store(pointer, grad.to(x.dtype), mask=mask)

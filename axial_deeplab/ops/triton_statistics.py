@@ -4,7 +4,14 @@ import torch
 import triton
 from torch import Tensor
 
-from axial_deeplab.ops.triton_moments import content_moments, content_moments_backward, line_grams, line_grams_backward
+from axial_deeplab.ops.triton_moments import (
+    global_moments,
+    global_moments_backward,
+    line_grams,
+    line_grams_backward,
+    local_moments,
+    local_moments_backward,
+)
 from axial_deeplab.ops.triton_tiles import INTERPRETED, WARPS_WANTED, Geometry, describe_sizes
 
 
@@ -12,14 +19,20 @@ def launch_statistics(qkv: Tensor, g: Geometry) -> tuple[Tensor, Tensor, Tensor]
     """Return sum and sum of squares of the content term, float64 [2, head], and of queries and keys at every position the
     sums over all lines, float32 [2, length, head, dim], and the Gram matrices, [2, length, head, dim, dim]."""
     pairs, size = g.num_lines * g.num_heads, g.num_heads * g.key_dim
-    moments = torch.empty(2, g.num_lines, g.num_heads, dtype=torch.float32, device=qkv.device)
-    content_moments[(pairs,)](qkv, moments, *describe_sizes(g, 0), **tile_line(g))
+    shares = g.num_heads * (g.key_dim if g.sees_all else 1)
+    moments = torch.empty(2, g.num_lines, shares, dtype=torch.float32, device=qkv.device)
+    if g.sees_all:
+        grid = (g.num_lines * (size // _group_channels(g)),)
+        global_moments[grid](qkv, moments, *describe_sizes(g, 0), **tile_line_groups(g))
+    else:
+        local_moments[(pairs,)](qkv, moments, *describe_sizes(g, 0), **tile_line(g))
     splits, constants = tile_lines(g)
     sums = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim)
     grams = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim, g.key_dim)
     groups = size // _group_channels(g)
     line_grams[(splits * g.length * 2 * groups,)](qkv, sums, grams, *describe_sizes(g, 0), splits, **constants)
-    return moments.double().sum(1), sums.sum(0), grams.sum(0)
+    moments = moments.view(2, g.num_lines, g.num_heads, -1).sum((1, 3), dtype=torch.float64)
+    return moments, sums.sum(0), grams.sum(0)
 
 
 def launch_statistics_backward(
@@ -33,8 +46,11 @@ def launch_statistics_backward(
     line_grams_backward[(splits * g.length * 2 * groups,)](
         qkv, grad_sums.contiguous(), symmetric, grad_qkv, *describe_sizes(g, 0), splits, **constants
     )
-    pairs = g.num_lines * g.num_heads
-    content_moments_backward[(pairs,)](qkv, grad_moments.float(), grad_qkv, *describe_sizes(g, 0), **tile_line(g))
+    given = (qkv, grad_moments.float(), grad_qkv)
+    if g.sees_all:
+        global_moments_backward[(g.num_lines * groups,)](*given, *describe_sizes(g, 0), **tile_line_groups(g))
+    else:
+        local_moments_backward[(g.num_lines * g.num_heads,)](*given, *describe_sizes(g, 0), **tile_line(g))
     return grad_qkv
 
 
@@ -44,6 +60,15 @@ def tile_line(g: Geometry) -> dict[str, int]:
     constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim, "BLOCK": block}
     constants["BD"] = max(16, triton.next_power_of_2(g.key_dim))
     return constants if INTERPRETED else constants | {"num_warps": 4 if block == 64 else 1}
+
+
+def tile_line_groups(g: Geometry) -> dict[str, int]:
+    """Return the constants of the kernels that take one line and several heads."""
+    constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim}
+    constants["BLOCK"] = min(64, max(16, triton.next_power_of_2(g.length)))
+    constants["BD"] = max(16, triton.next_power_of_2(_group_channels(g)))
+    constants["GROUP"] = _group_channels(g) // g.key_dim
+    return constants if INTERPRETED else constants | {"num_warps": 2}
 
 
 def tile_lines(g: Geometry) -> tuple[int, dict[str, int]]:

@@ -32,6 +32,11 @@ class Geometry(NamedTuple):
         return sum(round_up(dim, 4) for dim, on in zip(self.row_dims, self.terms, strict=True) if on)
 
     @property
+    def sees_all(self) -> bool:
+        """Whether every query sees every key."""
+        return self.reach == self.length - 1
+
+    @property
     def row_dims(self) -> tuple[int, int, int]:
         return self.key_dim, self.key_dim, self.value_dim
 

@@ -1,12 +1,7 @@
-"""Triton's interpreter, in which the kernels run here; set up before anything imports them."""
-
-import os
+"""Where the kernels run: on a GPU, or in Triton's interpreter (which the conftest above switches on)."""
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture

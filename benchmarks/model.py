@@ -1,0 +1,91 @@
+"""Time whole networks on a GPU: Axial-ResNet-S at 224 pixels beside ResNet-50, the segmentation backbone at 1024 and 2048.
+
+    python -m benchmarks.model [--output benchmarks/results/model.json]
+
+bfloat16 autocast, channels-last. A training step is forward, backward and SGD. "graph" replays the same step as one CUDA graph:
+what the GPU needs once Python is out of the way.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from axial_deeplab.data.files import write_json
+from axial_deeplab.models import build_model
+from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig, build_axial_resnet
+from benchmarks.gpu_timing import capture, describe_machine, measure_ms
+
+
+def build_backbone() -> nn.Module:
+    """Build the encoder of Axial-DeepLab-S with global span."""
+    attention = AttentionConfig(span=None)
+    return build_axial_resnet(AxialResNetConfig(width=0.5, stem="inception", output_stride=16, attention=attention))
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], int, int, bool]] = {
+    # name: (builder, batch, side, whether it is trained)
+    "Axial-ResNet-S 224, batch 128, train": (lambda: build_model("axial_resnet50_s"), 128, 224, True),
+    "Axial-ResNet-S 224, batch 128, eval": (lambda: build_model("axial_resnet50_s"), 128, 224, False),
+    "ResNet-50 224, batch 128, train": (lambda: build_model("resnet50"), 128, 224, True),
+    "ResNet-50 224, batch 128, eval": (lambda: build_model("resnet50"), 128, 224, False),
+    "S backbone 1024, train": (build_backbone, 1, 1024, True),
+    "S backbone 1024, eval": (build_backbone, 1, 1024, False),
+    "S backbone 2048, eval": (build_backbone, 1, 2048, False),
+}
+
+
+def main() -> int:
+    """Time every case, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[], help="names of cases, or parts of them")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("this benchmark needs a CUDA device")
+    results: dict[str, Any] = {"machine": describe_machine()}
+    for name, (build, batch, side, trained) in CASES.items():
+        if not options.only or any(part in name for part in options.only):
+            results[name] = measure(build, batch, side, trained)
+            print(name, {key: round(value, 2) for key, value in results[name].items()}, flush=True)
+    if options.output:
+        write_json(options.output, results, indent=2)
+    return 0
+
+
+def measure(build: Callable[[], nn.Module], batch: int, side: int, trained: bool) -> dict[str, float]:
+    """Return the time of a step, of its replay as a graph, and the peak of memory."""
+    torch.manual_seed(0)
+    model = build().cuda().train(trained)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(batch, 3, side, side, device="cuda").contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+            output = model(images)
+        maps: list[Tensor] = list(output.values()) if isinstance(output, dict) else [output]
+        sum(x.float().square().mean() for x in maps).backward()  # type: ignore[union-attr]
+        optimizer.step()
+
+    @torch.inference_mode()
+    def infer() -> None:
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+            model(images)
+
+    call = step if trained else infer
+    call()
+    torch.cuda.reset_peak_memory_stats()
+    result = {"ms": measure_ms(call, 8), "peak_gib": torch.cuda.max_memory_allocated() / 2**30}
+    result["graph_ms"] = measure_ms(capture(call), 10)
+    torch.cuda.empty_cache()
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
