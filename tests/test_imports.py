@@ -30,7 +30,7 @@ MAY_IMPORT = {
     | {"models", "layers", "panoptic", "data", "metrics", "checkpoints", "predict", "evaluate", "serialization"},
 }
 ANYTHING = {"__init__", "__main__", "cli", "commands"}
-ONLY_IN = {"lightning": {"training"}, "jsonargparse": {"cli", "commands"}}
+ONLY_IN = {"lightning": {"training"}, "jsonargparse": {"cli", "commands"}, "triton": {"ops"}}
 
 
 def find_imports(path: Path) -> set[str]:
