@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from axial_deeplab.ops.chunked import axial_attention_chunked
 from axial_deeplab.ops.geometry import compute_reach
 from axial_deeplab.ops.layout import pack_heads, restore_lines, unpack_heads
 from axial_deeplab.ops.moments import SimilarityMoments, compute_similarity_moments
@@ -21,7 +22,7 @@ __all__ = [
     "compute_packed_moments",
 ]
 
-Backend = Literal["auto", "triton", "reference"]
+Backend = Literal["auto", "triton", "chunked", "reference"]
 
 logger = logging.getLogger("axial_deeplab")
 
@@ -45,8 +46,8 @@ def axial_attention(
         tables: Relative position tables, shared by the heads; distances beyond a table use its end rows.
         scales: [term, head], one row for the content term, then one for each of the query and key terms switched on.
         span: Number of keys a query sees, itself in the middle; odd, or `None` for all.
-        backend: "reference" materialises the logits; "triton" never does, and needs a GPU; "auto" takes the fastest that can
-            run. `AXIAL_DEEPLAB_LOG=debug` says why.
+        backend: "reference" materialises the logits; "triton" never does, and needs a GPU; "chunked" has a few lines of them at
+            a time, and no gradients; "auto" takes the fastest that can run. `AXIAL_DEEPLAB_LOG=debug` says why.
 
     Returns:
         The weighted sum of values, and of value positions (`None` without a value table), each
@@ -58,8 +59,9 @@ def axial_attention(
     _check(q, k, v, tables, scales)
     compute_reach(q.shape[2], span)
     num_heads, key_dim = q.shape[1], q.shape[3]
-    if q.dtype != v.dtype or choose_backend(q, num_heads, key_dim, v.shape[3], backend) == "reference":
-        return axial_attention_reference(q, k, v, tables=tables, scales=scales, span=span)
+    chosen = "reference" if q.dtype != v.dtype else choose_backend(q, key_dim, v.shape[3], backend)
+    if chosen != "triton":
+        return _attend(chosen, q, k, v, tables, scales, span)
     retrieved = attend_packed(
         pack_heads(q, k, v),
         tables=tables,
@@ -98,12 +100,13 @@ def attend_packed(
         [outer, length, inner, channels]: the content that all heads retrieve and, with a value table, the positions.
     """
     value_dim = qkv.shape[3] // num_heads - 2 * key_dim
-    if choose_backend(qkv, num_heads, key_dim, value_dim, backend) == "triton":
+    chosen = choose_backend(qkv, key_dim, value_dim, backend)
+    if chosen == "triton":
         from axial_deeplab.ops.fused import attend_fused
 
         return attend_fused(qkv, tables, scales, num_heads=num_heads, key_dim=key_dim, span=span)
     q, k, v = unpack_heads(qkv, num_heads, [key_dim, key_dim, value_dim])
-    retrieved = axial_attention_reference(q, k, v, tables=tables, scales=scales, span=span)
+    retrieved = _attend(chosen, q, k, v, tables, scales, span)
     return restore_lines(pack_heads(*(part for part in retrieved if part is not None)), qkv)
 
 
@@ -118,7 +121,7 @@ def compute_packed_moments(
 ) -> SimilarityMoments:
     """Do what `compute_similarity_moments` does for the packed layout; arguments are those of `attend_packed`."""
     value_dim = qkv.shape[3] // num_heads - 2 * key_dim
-    if choose_backend(qkv, num_heads, key_dim, value_dim, backend) == "triton":
+    if choose_backend(qkv, key_dim, value_dim, backend) == "triton":
         from axial_deeplab.ops.fused import compute_moments_fused
 
         return compute_moments_fused(qkv, tables, num_heads=num_heads, key_dim=key_dim, span=span)
@@ -126,20 +129,37 @@ def compute_packed_moments(
     return compute_similarity_moments(q, k, tables, span=span)
 
 
-def choose_backend(x: Tensor, num_heads: int, key_dim: int, value_dim: int, backend: Backend = "auto") -> Backend:
+def choose_backend(x: Tensor, key_dim: int, value_dim: int, backend: Backend = "auto") -> Backend:
     """Return the backend that will run for tensors like `x`.
 
     Raises:
-        ValueError: If the name is unknown, or "triton" was asked for and cannot run; says why.
+        ValueError: If the name is unknown, or the backend that was asked for cannot run; says why.
     """
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
-    if backend == "reference" or (backend == "auto" and x.device.type != "cuda"):
-        return "reference"
+    if backend == "reference":
+        return backend
+    differentiates = torch.is_grad_enabled()
+    if backend == "chunked":
+        if differentiates:
+            raise ValueError("the chunked backend has no gradients: use it under torch.no_grad()")
+        return backend
+    if backend == "auto" and x.device.type != "cuda":
+        # A compiler or an exporter would unroll the loop over chunks.
+        plain = differentiates or x.device.type != "cpu" or torch.compiler.is_compiling()
+        return "reference" if plain else "chunked"
     reason = _explain_why_not_triton(x.device, x.dtype, key_dim, value_dim)
     if reason is not None and backend == "triton":
         raise ValueError(f"the triton backend cannot run: {reason}")
     return "reference" if reason is not None else "triton"
+
+
+def _attend(
+    backend: Backend, q: Tensor, k: Tensor, v: Tensor, tables: RelativeTables, scales: Tensor, span: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """Attend with one of the backends in PyTorch."""
+    attend = axial_attention_chunked if backend == "chunked" else axial_attention_reference
+    return attend(q, k, v, tables=tables, scales=scales, span=span)
 
 
 @torch.compiler.assume_constant_result

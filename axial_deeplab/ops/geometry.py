@@ -45,14 +45,15 @@ def expand_table(table: Tensor, length: int) -> Tensor:
     return torch.cat([table[:1].expand(beyond, -1), table, table[-1:].expand(beyond, -1)])
 
 
-def gather_rows(table: Tensor, length: int) -> Tensor:
-    """Return the table's row for each pair, `rows[query, key] = table[key - query]`.
+def gather_rows(table: Tensor, length: int, queries: slice | None = None) -> Tensor:
+    """Return the table's row for each pair, `rows[query, key] = table[key - query]`, of all queries or some.
 
     Each query meets a window of consecutive rows, one row earlier than the query before it: windows are views, whose gradient
     is a plain sum, where indexing would scatter.
     """
-    windows = expand_table(table, length).unfold(0, length, 1)  # [start, dim, key]
-    return windows.flip(0).transpose(1, 2)  # [query, key, dim]
+    windows = expand_table(table, length).unfold(0, length, 1)  # [start, dim, key], the last query's first
+    start, stop, _ = (queries or slice(None)).indices(length)
+    return windows[length - stop : length - start].flip(0).transpose(1, 2)  # [query, key, dim]
 
 
 def select_window_ends(prefix: Tensor, length: int, reach: int) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops import RelativeTables, axial_attention, compute_similarity_moments
+from axial_deeplab.ops import RelativeTables, axial_attention, chunked, compute_similarity_moments
 from axial_deeplab.ops.geometry import compute_visibility
 from axial_deeplab.ops.reference import compute_similarity_terms
 from tests.oracles.axial_attention import attend_with_loops
@@ -42,6 +42,27 @@ def test_matches_the_equation(length: int, span: int | None, switches: tuple[boo
         assert position is None
     else:
         torch.testing.assert_close(position, expected_position)
+
+
+@pytest.mark.parametrize("switches", SWITCHES)
+@pytest.mark.parametrize("span", [None, 3, 7])
+@pytest.mark.parametrize("at_once", [1, 60, 2**18])
+@torch.no_grad()
+def test_chunks_equal_the_whole(
+    at_once: int, span: int | None, switches: tuple[bool, bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(chunked, "SMALLEST_BLOCK", 1)
+    q, k, v, tables, scales = make_inputs(11, switches=switches)
+    expected = axial_attention(q, k, v, tables=tables, scales=scales, span=span, backend="reference")
+    actual = axial_attention(q, k, v, tables=tables, scales=scales, span=span, backend="chunked")
+    torch.testing.assert_close(actual, expected)
+
+
+def test_chunks_have_no_gradients() -> None:
+    q, k, v, tables, scales = make_inputs(4)
+    with pytest.raises(ValueError, match="no gradients"):
+        axial_attention(q, k, v, tables=tables, scales=scales, backend="chunked")
 
 
 def test_distances_beyond_the_table_use_its_ends() -> None:
@@ -103,5 +124,5 @@ def test_bad_arguments_are_named() -> None:
         axial_attention(q, k[:, :, :3], v, tables=tables, scales=scales)
     with pytest.raises(ValueError, match="the value table must be"):
         axial_attention(q, k, v, tables=tables._replace(value=tables.key), scales=scales)
-    with pytest.raises(ValueError, match="backend must be one of auto, triton, reference"):
+    with pytest.raises(ValueError, match="backend must be one of auto, triton, chunked, reference"):
         axial_attention(q, k, v, tables=tables, scales=scales, backend="fast")  # type: ignore[arg-type]

@@ -31,8 +31,7 @@ CASES = [
     Case(1),
     Case(2, heads=8, outer=2),
     Case(7),
-    Case(16, heads=8, inner=1),
-    Case(33, key_dim=2, value_dim=4, heads=1, inner=1, max_distance=5),
+    Case(16, heads=8, inner=1, max_distance=5),
     Case(19, span=5),
     Case(20, span=17, max_distance=3, outer=2, inner=1),
     Case(9, span=65),
@@ -135,7 +134,7 @@ def test_half_precision_is_as_exact_as_the_plain_path(device: str) -> None:
 
 
 def test_results_repeat(device: str) -> None:
-    case = Case(9, heads=8, inner=5)
+    case = Case(5, heads=8, inner=5)
     first, second = (compute_all(make_inputs(case, device).convert(torch.float32), case, "triton") for _ in range(2))
     assert all(map(torch.equal, first, second))
 
