@@ -12,6 +12,7 @@ prediction.segments  # a list of Segment(id, category_id, is_thing, score, area)
 Names are imported when they are first used: the command line answers at once, and the layers need torch alone.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -57,3 +58,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+if "AXIAL_DEEPLAB_LOG" in os.environ:
+    import_module("axial_deeplab.log").configure_log()

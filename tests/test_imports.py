@@ -13,6 +13,7 @@ BASE = {"records", "errors"}
 MAY_IMPORT = {
     "errors": set(),
     "records": set(),
+    "log": {"errors"},
     "serialization": BASE,
     "ops": set(),
     "layers": {"ops"},

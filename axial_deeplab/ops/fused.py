@@ -22,7 +22,8 @@ def attend_fused(
     rows = [
         None if table is None else expand_table(table, length)[length - 1 - reach : length + reach] for table in tables
     ]
-    retrieved, _ = attention(qkv, *rows, _spread_scales(scales, tables), num_heads, key_dim, span)
+    wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (qkv, *rows, scales))
+    retrieved, _ = attention(qkv, *rows, _spread_scales(scales, tables), num_heads, key_dim, span, wanted)
     return retrieved
 
 

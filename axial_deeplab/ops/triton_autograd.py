@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 
 from axial_deeplab.ops.geometry import compute_reach
-from axial_deeplab.ops.triton_fallback import attend_plainly, differentiate_plainly, run_or_fall_back
-from axial_deeplab.ops.triton_launch import launch_backward, launch_forward, pack_rows, unpack_rows
+from axial_deeplab.ops.triton_fallback import (
+    attend_plainly,
+    differentiate_plainly,
+    differentiate_sums_plainly,
+    run_or_fall_back,
+    sum_plainly,
+)
+from axial_deeplab.ops.triton_launch import align, launch_backward, launch_forward, pack_rows, unpack_rows
 from axial_deeplab.ops.triton_statistics import launch_statistics, launch_statistics_backward
 from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM, Geometry, compute_margin
 
@@ -38,6 +44,7 @@ def attention(
     num_heads: int,
     key_dim: int,
     span: int | None,
+    keep_lse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Attend along the second dimension of a packed map.
 
@@ -50,20 +57,22 @@ def attention(
         num_heads: Number of heads.
         key_dim: Channels of a query or key.
         span: Keys that a query sees, odd, or `None`.
+        keep_lse: Whether gradients will be wanted.
 
     Returns:
         What is retrieved, [outer, length, inner, channels], content before position; and the log-sum-exp of the logits in
-        base 2, float32 [length, outer * inner * num_heads].
+        base 2, float32 [length, outer * inner * num_heads], of no length unless it is kept.
     """
     rows = (query_rows, key_rows, value_rows)
     geometry = _describe(qkv, rows, num_heads, key_dim, span)
     margin = compute_margin(key_dim)
     packed_rows = pack_rows(rows, margin).to(qkv.device)
-    given = (qkv.contiguous(), packed_rows, scales.float().contiguous())
+    given = (align(qkv), packed_rows, scales.float().contiguous())
     return run_or_fall_back(
-        lambda: launch_forward(*given, geometry, margin),
+        lambda: launch_forward(*given, geometry, margin, keep_lse=keep_lse),
         lambda: attend_plainly(qkv, rows, scales, geometry, span),
-        (geometry[5:], qkv.dtype, qkv.device),
+        (geometry[5:], qkv.dtype),
+        qkv.device,
     )
 
 
@@ -77,11 +86,12 @@ def _(
     num_heads: int,
     key_dim: int,
     span: int | None,
+    keep_lse: bool,
 ) -> tuple[Tensor, Tensor]:
     outer, length, inner, channels = qkv.shape
     value_channels = channels - 2 * num_heads * key_dim
     retrieved = qkv.new_empty((outer, length, inner, (1 + (value_rows is not None)) * value_channels))
-    return retrieved, scales.new_empty((length, outer * inner * num_heads), dtype=torch.float32)
+    return retrieved, scales.new_empty((length * keep_lse, outer * inner * num_heads), dtype=torch.float32)
 
 
 @torch.library.custom_op("axial_deeplab::attention_backward", mutates_args=())
@@ -103,12 +113,13 @@ def attention_backward(
     geometry = _describe(qkv, rows, num_heads, key_dim, span)
     margin = compute_margin(key_dim)
     packed_rows = pack_rows(rows, margin).to(qkv.device)
-    grad = grad.to(qkv.dtype).contiguous()
-    given = (qkv.contiguous(), packed_rows, scales.float().contiguous(), retrieved, lse, grad)
+    grad = align(grad.to(qkv.dtype))
+    given = (align(qkv), packed_rows, scales.float().contiguous(), align(retrieved), lse, grad)
     return run_or_fall_back(
         lambda: launch_backward(*given, geometry, margin),
         lambda: differentiate_plainly(grad, qkv, rows, scales, geometry, span),
-        (geometry[5:], qkv.dtype, qkv.device),
+        (geometry[5:], qkv.dtype),
+        qkv.device,
     )
 
 
@@ -132,7 +143,7 @@ def _(
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    qkv, query_rows, key_rows, value_rows, scales, ctx.num_heads, ctx.key_dim, ctx.span = inputs  # type: ignore[attr-defined]
+    qkv, query_rows, key_rows, value_rows, scales, ctx.num_heads, ctx.key_dim, ctx.span, _ = inputs  # type: ignore[attr-defined]
     ctx.save_for_backward(qkv, query_rows, key_rows, value_rows, scales, *output)
     ctx.set_materialize_grads(False)
 
@@ -140,13 +151,13 @@ def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor | None, _: Tensor | None) -> tuple:
     qkv, query_rows, key_rows, value_rows, scales, retrieved, lse = ctx.saved_tensors  # type: ignore[attr-defined]
     if grad is None:
-        return (None,) * 8
+        return (None,) * 9
     rows = (query_rows, key_rows, value_rows)
     options = (ctx.num_heads, ctx.key_dim, ctx.span)  # type: ignore[attr-defined]
     grad_qkv, grad_rows, grad_scales = attention_backward(grad, qkv, *rows, scales, retrieved, lse, *options)
     parts = unpack_rows(grad_rows, _describe(qkv, rows, *options))
     grads = [None if row is None or part is None else part.to(row.dtype) for row, part in zip(rows, parts, strict=True)]
-    return (grad_qkv, *grads, grad_scales.to(scales.dtype), None, None, None)
+    return (grad_qkv, *grads, grad_scales.to(scales.dtype), None, None, None, None)
 
 
 attention.register_autograd(_differentiate, setup_context=_save)
@@ -166,7 +177,13 @@ def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int |
         Sum and sum of squares of the content term over all visible pairs, float64 [2, head]; for queries and keys the sums
         over all lines at every position, float32 [2, length, head, key_dim], and their Gram matrices [..., key_dim, key_dim].
     """
-    return launch_statistics(qkv.contiguous(), _describe(qkv, (None, None, None), num_heads, key_dim, span))
+    geometry = _describe(qkv, (None, None, None), num_heads, key_dim, span)
+    return run_or_fall_back(
+        lambda: launch_statistics(align(qkv), geometry),
+        lambda: sum_plainly(qkv, geometry, span),
+        ("statistics", geometry[5:], qkv.dtype),
+        qkv.device,
+    )
 
 
 @similarity_statistics.register_fake
@@ -188,7 +205,13 @@ def similarity_statistics_backward(
 ) -> Tensor:
     """Return the gradient of `qkv`."""
     geometry = _describe(qkv, (None, None, None), num_heads, key_dim, span)
-    return launch_statistics_backward(qkv.contiguous(), grad_moments, grad_sums, grad_grams, geometry)
+    grads = (grad_moments, grad_sums, grad_grams)
+    return run_or_fall_back(
+        lambda: launch_statistics_backward(align(qkv), *grads, geometry),
+        lambda: differentiate_sums_plainly(qkv, *grads, geometry, span),
+        ("statistics", geometry[5:], qkv.dtype),
+        qkv.device,
+    )
 
 
 @similarity_statistics_backward.register_fake

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from triton.compiler.errors import CompilationError
 from triton.runtime.errors import OutOfResources, PTXASError
 
-from axial_deeplab.ops.geometry import gather_rows
+from axial_deeplab.ops.geometry import compute_visibility, gather_rows
 from axial_deeplab.ops.layout import pack_heads, restore_lines, unpack_heads
 from axial_deeplab.ops.reference import (
     RelativeTables,
@@ -26,19 +27,21 @@ FAILURES = (CompilationError, OutOfResources, PTXASError)
 _failed: set[Hashable] = set()
 
 
-def run_or_fall_back(fused: Callable[[], T], plain: Callable[[], T], kind: Hashable) -> T:
+def run_or_fall_back(fused: Callable[[], T], plain: Callable[[], T], kind: Hashable, device: torch.device) -> T:
     """Return what `fused` returns, or what `plain` returns once a kernel for this kind of call has failed.
 
     Args:
         fused: Launches kernels.
         plain: Computes the same without.
         kind: What the kernels are compiled for; forward and backward of one call have the same.
+        device: Where the tensors are: kernels are launched there, whichever device is the current one.
     """
-    if kind not in _failed:
+    if (kind, device) not in _failed:
         try:
-            return fused()
+            with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+                return fused()
         except FAILURES as error:
-            _failed.add(kind)
+            _failed.add((kind, device))
             reason = str(error).strip().splitlines()[-1:]
             warnings.warn(
                 f"a kernel cannot run on this GPU ({type(error).__name__}: {' '.join(reason)}); attention of this shape goes "
@@ -91,6 +94,41 @@ def differentiate_plainly(
     grad_qkv = restore_lines(pack_heads(grad_q, grad_k, grad_v), qkv).to(qkv.dtype).contiguous()
     packed = torch.cat(grad_rows, dim=1) if grad_rows else grad_scales.new_zeros(2 * g.reach + 1, 0)
     return grad_qkv, packed, grad_scales
+
+
+def sum_plainly(qkv: Tensor, g: Geometry, span: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the kernels of the batch statistics would."""
+    q, k, products = _multiply_visible(qkv, g, span)
+    moments = torch.stack([products.sum((0, 2, 3)), products.square().sum((0, 2, 3))]).double()
+    vectors = torch.stack([q, k])  # [part, line, head, position, dim]
+    grams = torch.einsum("tnhod,tnhoe->tohde", vectors, vectors)
+    return moments, vectors.sum(1).transpose(1, 2).contiguous(), grams
+
+
+def differentiate_sums_plainly(
+    qkv: Tensor, grad_moments: Tensor, grad_sums: Tensor, grad_grams: Tensor, g: Geometry, span: int | None
+) -> Tensor:
+    """Return the gradient of `sum_plainly`."""
+    q, k, products = _multiply_visible(qkv, g, span)
+    grad_sum, grad_squares = grad_moments.float()[:, :, None, None]
+    grad = grad_sum + 2 * grad_squares * products
+    visible = compute_visibility(g.length, span, qkv.device)
+    if visible is not None:
+        grad = grad * visible
+    symmetric = grad_grams + grad_grams.mT
+    grads = [grad @ k, grad.mT @ q]
+    for part, x in enumerate((q, k)):
+        grads[part] += grad_sums[part].transpose(0, 1) + torch.einsum("nhod,ohde->nhoe", x, symmetric[part])
+    grad_values = qkv.new_zeros(*q.shape[:3], g.value_dim)
+    return restore_lines(pack_heads(*grads, grad_values.float()), qkv).to(qkv.dtype).contiguous()
+
+
+def _multiply_visible(qkv: Tensor, g: Geometry, span: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and their products [line, head, query, key], zero where a query does not see a key."""
+    q, k, _ = (x.float() for x in unpack_heads(qkv, g.num_heads, [g.key_dim, g.key_dim, g.value_dim]))
+    visible = compute_visibility(g.length, span, qkv.device)
+    products = q @ k.mT
+    return q, k, products if visible is None else products * visible
 
 
 def _sum_by_distance(values: Tensor, reach: int) -> Tensor:

@@ -104,8 +104,9 @@ def attention_forward(
     OT: tl.constexpr,
     BG: tl.constexpr,
     CH: tl.constexpr,
+    KEEP_LSE: tl.constexpr,
 ):
-    """Write what the queries retrieve, and the base-2 log-sum-exp of their scaled logits.
+    """Write what the queries retrieve, and with `KEEP_LSE` the base-2 log-sum-exp of their scaled logits.
 
     Args:
         qkv: [outer, length, inner, HEADS * (2 * D + E)]: the queries of all heads, then the keys, then the values.
@@ -231,4 +232,5 @@ def attention_forward(
             for j in tl.static_range(E):
                 result = result + (psums[i * E + j] * inverse,)
             store_vector(out + HEADS * E, result, 0, E, written, E_WORDS)
-        tl.store(lse + o.to(tl.int64) * num_pairs + g[None, :], best[i] - tl.log2(inverse), mask=written)
+        if KEEP_LSE:
+            tl.store(lse + o.to(tl.int64) * num_pairs + g[None, :], best[i] - tl.log2(inverse), mask=written)

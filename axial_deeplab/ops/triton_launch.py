@@ -31,6 +31,12 @@ from axial_deeplab.ops.triton_tiles import (
 )
 
 
+def align(x: Tensor) -> Tensor:
+    """Return `x` contiguous and beginning at a multiple of 16 bytes, as wide loads need it; copied only if it is not."""
+    x = x.contiguous()
+    return x if x.data_ptr() % 16 == 0 else x.clone()
+
+
 def pack_rows(rows: tuple[Tensor | None, Tensor | None, Tensor | None], margin: int) -> Tensor:
     """Lay the rows of the tables side by side, each padded to four floats, with `margin` rows of zeros before and after."""
     parts = [
@@ -53,16 +59,18 @@ def unpack_rows(packed: Tensor, geometry: Geometry) -> list[Tensor | None]:
     return parts
 
 
-def launch_forward(qkv: Tensor, packed_rows: Tensor, scales: Tensor, g: Geometry, margin: int) -> tuple[Tensor, Tensor]:
-    """Return what is retrieved, and the log-sum-exp [length, pair]."""
+def launch_forward(
+    qkv: Tensor, packed_rows: Tensor, scales: Tensor, g: Geometry, margin: int, *, keep_lse: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return what is retrieved, and the log-sum-exp [length, pair], which is [0, pair] unless it is kept."""
     channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
     retrieved = qkv.new_empty((*qkv.shape[:3], channels))
-    lse = torch.empty(g.length, g.num_lines * g.num_heads, dtype=torch.float32, device=qkv.device)
+    length = g.length if keep_lse else 0
+    lse = torch.empty(length, g.num_lines * g.num_heads, dtype=torch.float32, device=qkv.device)
     tiles = choose_tiles(g.key_dim, "forward")
+    constants = specialize(g, qkv.dtype, tiles) | {"KEEP_LSE": int(keep_lse)}
     grid = (triton.cdiv(g.length, tiles.warps * tiles.kept) * triton.cdiv(lse.shape[1], LANES),)
-    attention_forward[grid](
-        qkv, packed_rows, scales, retrieved, lse, *describe_sizes(g, margin), **specialize(g, qkv.dtype, tiles)
-    )
+    attention_forward[grid](qkv, packed_rows, scales, retrieved, lse, *describe_sizes(g, margin), **constants)
     return retrieved, lse
 
 
@@ -135,7 +143,7 @@ def list_kernels(
     element = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
     g = Geometry(64, 64, 65, 64, 8, key_dim, 2 * key_dim, (True, True, True))
     launches: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
-        (attention_forward, specialize(g, element, choose_tiles(key_dim, "forward"))),
+        (attention_forward, specialize(g, element, choose_tiles(key_dim, "forward")) | {"KEEP_LSE": 1}),
         (attention_backward_queries, specialize(g, element, choose_tiles(key_dim, "queries"))),
         (attention_backward_keys, specialize(g, element, choose_tiles(key_dim, "keys"))),
         (attention_backward_tables, specialize_tables(g, element, choose_tiles(key_dim, "tables"))),

@@ -1,6 +1,7 @@
 """The fused kernels against the reference in float64: on a GPU where there is one, else in Triton's interpreter."""
 
 import sys
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import pytest
@@ -189,7 +190,7 @@ def test_operator_keeps_its_contract_with_the_compiler(device: str) -> None:
     inputs = make_inputs(Case(6, max_distance=5), device).convert(torch.float32)
     arguments = (inputs.qkv, inputs.query, inputs.key, inputs.value, inputs.scales, 2, 4, None)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(attention, arguments, test_utils=checks)
+    torch.library.opcheck(attention, (*arguments, True), test_utils=checks)
     torch.library.opcheck(similarity_statistics, (inputs.qkv, 2, 4, None), test_utils=checks)
 
 
@@ -218,7 +219,7 @@ def test_kernel_that_fails_is_replaced(case: Case, broken: str, device: str, mon
 
     from axial_deeplab.ops import triton_autograd, triton_fallback
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OutOfResources(300_000, 232_448, "shared memory")
 
     monkeypatch.setattr(triton_autograd, broken, fail)
@@ -231,6 +232,42 @@ def test_kernel_that_fails_is_replaced(case: Case, broken: str, device: str, mon
     for ours in (first, second):
         for actual, truth in zip(ours, expected, strict=True):
             assert measure_error(actual, truth) < 5e-6
+
+
+@pytest.mark.parametrize("broken", ["launch_statistics", "launch_statistics_backward"])
+@pytest.mark.parametrize("span", [None, 3])
+def test_statistics_that_fail_are_replaced(
+    span: int | None, broken: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from triton.runtime.errors import OutOfResources
+
+    from axial_deeplab.ops import triton_autograd, triton_fallback
+
+    def fail(*_: object, **__: object) -> None:
+        raise OutOfResources(300_000, 232_448, "shared memory")
+
+    results = []
+    for breaks in (False, True):
+        if breaks:
+            monkeypatch.setattr(triton_autograd, broken, fail)
+            monkeypatch.setattr(triton_fallback, "_failed", set())
+        qkv = make_inputs(Case(5), device).qkv.requires_grad_()
+        with pytest.warns(UserWarning, match="OutOfResources") if breaks else nullcontext():
+            found = triton_autograd.similarity_statistics(qkv, 2, 4, span)
+            weights = [torch.linspace(0.1, 1, x.numel()).view(x.shape).to(x) for x in found]
+            results.append([*found, *torch.autograd.grad(found, qkv, weights)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_memory_that_is_not_aligned_is_copied(device: str) -> None:
+    from axial_deeplab.ops.triton_launch import align
+
+    x = torch.arange(9.0, device=device)[1:]
+    assert align(x).data_ptr() % 16 == 0
+    assert torch.equal(align(x), x)
+    kept = align(x)
+    assert align(kept) is kept
 
 
 def test_compiler_sees_one_graph_where_a_backend_is_chosen(device: str) -> None:
