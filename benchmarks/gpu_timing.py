@@ -15,14 +15,18 @@ from torch import Tensor
 def describe_machine() -> dict[str, Any]:
     """Return what a figure depends on beside the code."""
     root = Path(__file__).parents[1]
-    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+
+    def ask_git(*arguments: str) -> str:
+        asked = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+        return asked.stdout.strip()
+
     return {
         "gpu": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "triton": triton.__version__,
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit.stdout.strip() or None,
+        "commit": (ask_git("rev-parse", "HEAD") or "unknown") + ("-dirty" if ask_git("status", "--porcelain") else ""),
     }
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
-from axial_deeplab.ops import RelativeTables, attend_packed, compute_packed_moments
+from axial_deeplab.ops import Backend, RelativeTables, attend_packed, compute_packed_moments
 
 AXES = {"depth": -3, "height": -2, "width": -1}
 
@@ -27,6 +27,9 @@ class AxialAttention(nn.Module):
         key_rpe: Add the term between a key and the relative position.
         value_rpe: Let the output retrieve relative positions beside values.
         max_distance: Largest distance with a position vector of its own.
+
+    Attributes:
+        backend: Which backend of `ops.axial_attention` computes; may be set at any time.
 
     Source: Axial-DeepLab (arXiv 2003.07853), equation 4 and section 3.2; norms as in the authors' PyTorch code.
     """
@@ -52,6 +55,7 @@ class AxialAttention(nn.Module):
             raise ValueError(f"span must be a positive odd number or None (global), got {span}")
         self.in_channels, self.axis, self.span, self.num_heads = in_channels, axis, span, num_heads
         self.key_dim, self.value_dim = key_dim, value_dim
+        self.backend: Backend = "auto"
         depth = num_heads * (2 * key_dim + value_dim)
         rows = 2 * max_distance + 1
         self.qkv = nn.Linear(in_channels, depth, bias=False)
@@ -92,8 +96,9 @@ class AxialAttention(nn.Module):
             num_heads=self.num_heads,
             key_dim=self.key_dim,
             span=self.span,
+            backend=self.backend,
         )
-        return self._merge(retrieved.reshape(*channels_last.shape[:-1], -1)).movedim(-1, 1)
+        return self._merge(retrieved.reshape(*channels_last.shape[:-1], retrieved.shape[-1])).movedim(-1, 1)
 
     def project(self, channels_last: Tensor) -> Tensor:
         """Project and normalise [..., in_channels] to queries, keys and values of all heads, side by side."""
@@ -105,7 +110,12 @@ class AxialAttention(nn.Module):
         if not self.similarity_norm.uses_batch_statistics:
             return self.similarity_norm(None)
         moments = compute_packed_moments(
-            packed, self.tables, num_heads=self.num_heads, key_dim=self.key_dim, span=self.span
+            packed,
+            self.tables,
+            num_heads=self.num_heads,
+            key_dim=self.key_dim,
+            span=self.span,
+            backend=self.backend,
         )
         return self.similarity_norm(moments)
 
@@ -123,8 +133,8 @@ class AxialAttention(nn.Module):
         if dim < 1:
             spatial = tuple(channels_last.shape[1:-1])
             raise ValueError(f"the {self.axis} axis needs {-AXES[self.axis]} spatial dimensions, got {spatial}")
-        shape = channels_last.shape
-        return channels_last.reshape(shape[:dim].numel(), shape[dim], shape[dim + 1 : -1].numel(), shape[-1])
+        outer = channels_last.flatten(0, dim - 1)  # [outer, length, *inner, channels]
+        return outer.unsqueeze(2) if outer.ndim == 3 else outer.flatten(2, -2)
 
     def extra_repr(self) -> str:
         span = "global" if self.span is None else self.span

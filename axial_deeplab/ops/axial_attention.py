@@ -59,7 +59,11 @@ def axial_attention(
     _check(q, k, v, tables, scales)
     compute_reach(q.shape[2], span)
     num_heads, key_dim = q.shape[1], q.shape[3]
-    chosen = "reference" if q.dtype != v.dtype else choose_backend(q, key_dim, v.shape[3], backend)
+    chosen = choose_backend(q, key_dim, v.shape[3], backend)
+    if chosen == "triton" and not q.dtype == k.dtype == v.dtype:
+        if backend == "triton":
+            raise ValueError(f"the triton backend needs q, k and v of one type, got {q.dtype}, {k.dtype}, {v.dtype}")
+        chosen = "reference"
     if chosen != "triton":
         return _attend(chosen, q, k, v, tables, scales, span)
     retrieved = attend_packed(
@@ -98,8 +102,13 @@ def attend_packed(
 
     Returns:
         [outer, length, inner, channels]: the content that all heads retrieve and, with a value table, the positions.
+
+    Raises:
+        ValueError: As `axial_attention`.
     """
-    value_dim = qkv.shape[3] // num_heads - 2 * key_dim
+    value_dim = _check_packed(qkv, tables, num_heads, key_dim)
+    _check_scales(scales, tables, num_heads)
+    compute_reach(qkv.shape[1], span)
     chosen = choose_backend(qkv, key_dim, value_dim, backend)
     if chosen == "triton":
         from axial_deeplab.ops.fused import attend_fused
@@ -119,8 +128,14 @@ def compute_packed_moments(
     span: int | None = None,
     backend: Backend = "auto",
 ) -> SimilarityMoments:
-    """Do what `compute_similarity_moments` does for the packed layout; arguments are those of `attend_packed`."""
-    value_dim = qkv.shape[3] // num_heads - 2 * key_dim
+    """Do what `compute_similarity_moments` does for the packed layout; arguments are those of `attend_packed`.
+
+    Raises:
+        ValueError: As `axial_attention`, and if the query and key tables have different numbers of rows.
+    """
+    value_dim = _check_packed(qkv, tables, num_heads, key_dim)
+    if tables.query is not None and tables.key is not None and len(tables.query) != len(tables.key):
+        raise ValueError(f"query and key table must have the same rows, got {len(tables.query)} and {len(tables.key)}")
     if choose_backend(qkv, key_dim, value_dim, backend) == "triton":
         from axial_deeplab.ops.fused import compute_moments_fused
 
@@ -186,9 +201,28 @@ def _check(q: Tensor, k: Tensor, v: Tensor, tables: RelativeTables, scales: Tens
     if q.ndim != 4 or q.shape != k.shape or v.ndim != 4 or v.shape[:3] != q.shape[:3]:
         shapes = f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
         raise ValueError(f"q, k, v must be [line, head, length, dim] with equal lines, heads and lengths, got {shapes}")
+    _check_scales(scales, tables, q.shape[1])
+    _check_tables(tables, q.shape[3], v.shape[3])
+
+
+def _check_packed(qkv: Tensor, tables: RelativeTables, num_heads: int, key_dim: int) -> int:
+    """Return the channels of a value."""
+    if qkv.ndim != 4 or qkv.shape[3] % num_heads or qkv.shape[3] // num_heads <= 2 * key_dim:
+        raise ValueError(
+            f"a packed map must be [outer, length, inner, {num_heads} * (2 * {key_dim} + value_dim)], got {tuple(qkv.shape)}"
+        )
+    value_dim = qkv.shape[3] // num_heads - 2 * key_dim
+    _check_tables(tables, key_dim, value_dim)
+    return value_dim
+
+
+def _check_scales(scales: Tensor, tables: RelativeTables, num_heads: int) -> None:
     num_terms = 1 + (tables.query is not None) + (tables.key is not None)
-    if scales.shape != (num_terms, q.shape[1]):
-        raise ValueError(f"scales must be [{num_terms}, {q.shape[1]}] for these tables, got {tuple(scales.shape)}")
-    for name, table, dim in zip(tables._fields, tables, (q.shape[3], q.shape[3], v.shape[3]), strict=True):
+    if scales.shape != (num_terms, num_heads):
+        raise ValueError(f"scales must be [{num_terms}, {num_heads}] for these tables, got {tuple(scales.shape)}")
+
+
+def _check_tables(tables: RelativeTables, key_dim: int, value_dim: int) -> None:
+    for name, table, dim in zip(tables._fields, tables, (key_dim, key_dim, value_dim), strict=True):
         if table is not None and (table.ndim != 2 or table.shape[0] % 2 == 0 or table.shape[1] != dim):
             raise ValueError(f"the {name} table must be [odd number of distances, {dim}], got {tuple(table.shape)}")

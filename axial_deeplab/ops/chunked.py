@@ -7,7 +7,7 @@ Scales are folded into queries and keys, so that each term is one batched matrix
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.geometry import compute_reach, compute_visibility, gather_rows
+from axial_deeplab.ops.geometry import compute_reach, gather_rows
 from axial_deeplab.ops.reference import RelativeTables
 
 LOGITS_AT_ONCE = 2**19
@@ -15,22 +15,24 @@ LOGITS_AT_ONCE = 2**19
 SMALLEST_BLOCK = 16
 
 
+@torch.autocast("cpu", enabled=False)
 def axial_attention_chunked(
     q: Tensor, k: Tensor, v: Tensor, *, tables: RelativeTables, scales: Tensor, span: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """Compute `ops.axial_attention` chunk by chunk, without gradients; see there for the contract."""
     num_lines, num_heads, length, _ = q.shape
     dtype = torch.promote_types(q.dtype, torch.float32)
-    visible = compute_visibility(length, span, q.device)
     # One factor a term and head, [1, head, 1, 1]; those of terms that are switched off are absent.
     content_factor, *factors = scales.to(dtype)[:, None, :, None, None].unbind(0)
     content = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     position = None if tables.value is None else torch.empty_like(content)
     reach = compute_reach(length, span)
     # Under a local span, blocks of queries about as wide as what they see keep the cost linear in the span.
-    wanted = length if visible is None else max(SMALLEST_BLOCK, 2 * reach)
-    block = max(1, min(length, wanted, LOGITS_AT_ONCE // (num_heads * length)))
-    chunk = max(1, LOGITS_AT_ONCE // (num_heads * length * block))
+    wanted = length if reach == length - 1 else max(SMALLEST_BLOCK, 2 * reach)
+    width = min(length, wanted + 2 * reach)  # keys that a block sees
+    block = max(1, min(length, wanted, LOGITS_AT_ONCE // (num_heads * width)))
+    block = -(-length // -(-length // block))  # blocks of one size, none of a few queries
+    chunk = max(1, LOGITS_AT_ONCE // (num_heads * block * width))
     for start in range(0, length, block):
         queries = slice(start, min(start + block, length))
         keys = slice(max(start - reach, 0), min(start + block + reach, length))
@@ -49,8 +51,8 @@ def axial_attention_chunked(
             if key_rows is not None:
                 by_key = (k_part * factors[-1]).flatten(0, 1).transpose(0, 1)  # [key, pair, dim]
                 pairs += torch.bmm(by_key, key_rows.permute(1, 2, 0)).permute(1, 2, 0)
-            if visible is not None:
-                pairs.masked_fill_(~visible[queries, keys], -torch.inf)
+            if reach < length - 1:
+                pairs.masked_fill_(_find_hidden(queries, keys, reach), -torch.inf)
             weights = pairs.softmax(-1)
             content[lines, :, queries] = (
                 torch.bmm(weights, v_part.flatten(0, 1)).view(*logits.shape[:3], -1).to(v.dtype)
@@ -59,3 +61,9 @@ def axial_attention_chunked(
                 retrieved = torch.bmm(weights.transpose(0, 1), value_rows).transpose(0, 1)  # [pair, query, dim]
                 position[lines, :, queries] = retrieved.reshape(*logits.shape[:3], -1).to(v.dtype)
     return content, position
+
+
+def _find_hidden(queries: slice, keys: slice, reach: int) -> Tensor:
+    """Return which keys of a block its queries do not see, bool [query, key]."""
+    distance = torch.arange(keys.start, keys.stop) - torch.arange(queries.start, queries.stop)[:, None]
+    return distance.abs() > reach

@@ -64,9 +64,12 @@ def count_rows_met(like: Tensor, length: int, num_rows: int, span: int | None) -
     """Return how often a query at each position meets each row of the query table, and a key those of the key table.
 
     Rows at the ends of a table stand for all distances beyond; float32 [2, length, num_rows] on the device of `like`. An
-    operator, because the result is kept for the next call, which a compiler would not do.
+    operator, because the result is kept for the next call, which a compiler would not do. What is returned is a copy: a
+    compiler may write over it. Nothing is kept from inside a CUDA graph, whose memory is its own.
     """
-    return _recall_rows_met(length, num_rows, span, like.device)
+    if like.is_cuda and torch.cuda.is_current_stream_capturing():
+        return _count_rows_met(length, num_rows, span, like.device)
+    return _recall_rows_met(length, num_rows, span, like.device).clone()
 
 
 @count_rows_met.register_fake
@@ -74,8 +77,12 @@ def _(like: Tensor, length: int, num_rows: int, span: int | None) -> Tensor:
     return like.new_empty((2, length, num_rows), dtype=torch.float32)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _recall_rows_met(length: int, num_rows: int, span: int | None, device: torch.device) -> Tensor:
+    return _count_rows_met(length, num_rows, span, device)
+
+
+def _count_rows_met(length: int, num_rows: int, span: int | None, device: torch.device) -> Tensor:
     reach, max_distance = compute_reach(length, span), (num_rows - 1) // 2
     with torch.inference_mode(False):  # what is kept must serve training too
         position = torch.arange(length, device=device)[:, None]

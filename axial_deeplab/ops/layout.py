@@ -23,4 +23,4 @@ def unpack_heads(packed: Tensor, num_heads: int, dims: list[int]) -> tuple[Tenso
 def restore_lines(lines: Tensor, packed: Tensor) -> Tensor:
     """Turn [line, length, 1, channels] into the [outer, length, inner, channels] that `packed` has."""
     outer, length, inner, _ = packed.shape
-    return lines.view(outer, inner, length, -1).transpose(1, 2)
+    return lines.view(outer, inner, length, lines.shape[-1]).transpose(1, 2)

@@ -25,6 +25,8 @@ def explain_why_not(device: torch.device, dtype: torch.dtype, key_dim: int, valu
     """Return why the kernels cannot take such tensors, or `None` if they can."""
     if device.type != "cuda" and not INTERPRETED:
         return f"the tensors are on {device.type}, not on a GPU"
+    if torch.version.hip is not None:
+        return "the kernels hold instructions of NVIDIA's GPUs"
     if dtype not in DTYPES:
         return f"there is no kernel for {dtype}"
     if dtype == torch.bfloat16 and not INTERPRETED and torch.cuda.get_device_capability(device) < (8, 0):
@@ -65,13 +67,13 @@ def attention(
     """
     rows = (query_rows, key_rows, value_rows)
     geometry = _describe(qkv, rows, num_heads, key_dim, span)
-    margin = compute_margin(key_dim)
-    packed_rows = pack_rows(rows, margin).to(qkv.device)
+    margin = compute_margin(geometry.width)
+    packed_rows = pack_rows(rows, margin, qkv.device)
     given = (align(qkv), packed_rows, scales.float().contiguous())
     return run_or_fall_back(
         lambda: launch_forward(*given, geometry, margin, keep_lse=keep_lse),
         lambda: attend_plainly(qkv, rows, scales, geometry, span),
-        (geometry[5:], qkv.dtype),
+        (geometry.kind, qkv.dtype),
         qkv.device,
     )
 
@@ -111,14 +113,14 @@ def attention_backward(
     """Return the gradients of `qkv`, of the rows side by side (see `unpack_rows`), and of `scales`, float32."""
     rows = (query_rows, key_rows, value_rows)
     geometry = _describe(qkv, rows, num_heads, key_dim, span)
-    margin = compute_margin(key_dim)
-    packed_rows = pack_rows(rows, margin).to(qkv.device)
+    margin = compute_margin(geometry.width)
+    packed_rows = pack_rows(rows, margin, qkv.device)
     grad = align(grad.to(qkv.dtype))
     given = (align(qkv), packed_rows, scales.float().contiguous(), align(retrieved), lse, grad)
     return run_or_fall_back(
         lambda: launch_backward(*given, geometry, margin),
         lambda: differentiate_plainly(grad, qkv, rows, scales, geometry, span),
-        (geometry[5:], qkv.dtype),
+        (geometry.kind, qkv.dtype),
         qkv.device,
     )
 
@@ -181,7 +183,7 @@ def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int |
     return run_or_fall_back(
         lambda: launch_statistics(align(qkv), geometry),
         lambda: sum_plainly(qkv, geometry, span),
-        ("statistics", geometry[5:], qkv.dtype),
+        ("statistics", geometry.kind, qkv.dtype),
         qkv.device,
     )
 
@@ -209,7 +211,7 @@ def similarity_statistics_backward(
     return run_or_fall_back(
         lambda: launch_statistics_backward(align(qkv), *grads, geometry),
         lambda: differentiate_sums_plainly(qkv, *grads, geometry, span),
-        ("statistics", geometry[5:], qkv.dtype),
+        ("statistics", geometry.kind, qkv.dtype),
         qkv.device,
     )
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
+from subprocess import CalledProcessError
 from typing import TypeVar
 
 import torch
@@ -23,7 +24,7 @@ from axial_deeplab.ops.triton_tiles import Geometry, round_up
 Rows = tuple[Tensor | None, Tensor | None, Tensor | None]
 T = TypeVar("T")
 
-FAILURES = (CompilationError, OutOfResources, PTXASError)
+FAILURES = (CompilationError, OutOfResources, PTXASError, CalledProcessError)
 _failed: set[Hashable] = set()
 
 
@@ -40,7 +41,9 @@ def run_or_fall_back(fused: Callable[[], T], plain: Callable[[], T], kind: Hasha
         try:
             with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
                 return fused()
-        except FAILURES as error:
+        except Exception as error:
+            if not _is_failure(error):
+                raise
             _failed.add((kind, device))
             reason = str(error).strip().splitlines()[-1:]
             warnings.warn(
@@ -49,6 +52,12 @@ def run_or_fall_back(fused: Callable[[], T], plain: Callable[[], T], kind: Hasha
                 stacklevel=2,
             )
     return plain()
+
+
+def _is_failure(error: Exception) -> bool:
+    """Return whether the kernel, and not its input or the GPU's memory, is what went wrong."""
+    no_compiler = type(error) is RuntimeError and "compiler" in str(error)  # Triton builds its launcher with one
+    return no_compiler or isinstance(error, FAILURES)
 
 
 def attend_plainly(qkv: Tensor, rows: Rows, scales: Tensor, g: Geometry, span: int | None) -> tuple[Tensor, Tensor]:

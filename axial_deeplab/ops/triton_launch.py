@@ -37,7 +37,7 @@ def align(x: Tensor) -> Tensor:
     return x if x.data_ptr() % 16 == 0 else x.clone()
 
 
-def pack_rows(rows: tuple[Tensor | None, Tensor | None, Tensor | None], margin: int) -> Tensor:
+def pack_rows(rows: tuple[Tensor | None, Tensor | None, Tensor | None], margin: int, device: torch.device) -> Tensor:
     """Lay the rows of the tables side by side, each padded to four floats, with `margin` rows of zeros before and after."""
     parts = [
         torch.nn.functional.pad(row.float(), (0, round_up(row.shape[1], 4) - row.shape[1], margin, margin))
@@ -45,7 +45,7 @@ def pack_rows(rows: tuple[Tensor | None, Tensor | None, Tensor | None], margin: 
         if row is not None
     ]
     if not parts:
-        return torch.zeros(4, device="cpu")  # never read
+        return torch.zeros(4, device=device)  # never read
     return torch.cat(parts, dim=1)
 
 
@@ -67,7 +67,7 @@ def launch_forward(
     retrieved = qkv.new_empty((*qkv.shape[:3], channels))
     length = g.length if keep_lse else 0
     lse = torch.empty(length, g.num_lines * g.num_heads, dtype=torch.float32, device=qkv.device)
-    tiles = choose_tiles(g.key_dim, "forward")
+    tiles = choose_tiles(g.width, "forward")
     constants = specialize(g, qkv.dtype, tiles) | {"KEEP_LSE": int(keep_lse)}
     grid = (triton.cdiv(g.length, tiles.warps * tiles.kept) * triton.cdiv(lse.shape[1], LANES),)
     attention_forward[grid](qkv, packed_rows, scales, retrieved, lse, *describe_sizes(g, margin), **constants)
@@ -98,7 +98,7 @@ def launch_backward(
 
 def launch_queries(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geometry, margin: int) -> Tensor:
     """Fill `delta` and the queries of `grad_qkv`; return shares of the gradients of two scales, [2, group, pair]."""
-    tiles = choose_tiles(g.key_dim, "queries")
+    tiles = choose_tiles(g.width, "queries")
     pairs = g.num_lines * g.num_heads
     shares = given[2].new_empty(2, triton.cdiv(g.length, tiles.kept), pairs)
     grid = (triton.cdiv(g.length, tiles.warps * tiles.kept) * triton.cdiv(pairs, LANES),)
@@ -109,7 +109,7 @@ def launch_queries(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geom
 
 def launch_keys(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geometry, margin: int) -> Tensor:
     """Fill the keys and values of `grad_qkv`; return shares of the gradient of the key term's scale, [1, group, pair]."""
-    tiles = choose_tiles(g.key_dim, "keys")
+    tiles = choose_tiles(g.width, "keys")
     pairs = g.num_lines * g.num_heads
     shares = given[2].new_empty(1, triton.cdiv(g.length, tiles.kept), pairs)
     grid = (triton.cdiv(g.length, tiles.warps * tiles.kept) * triton.cdiv(pairs, LANES),)
@@ -120,7 +120,7 @@ def launch_keys(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geometr
 
 def launch_tables(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geometry, margin: int) -> Tensor:
     """Return shares of the gradients of the table rows, [split, distance, pitch]; a few distances too many."""
-    tiles = choose_tiles(g.key_dim, "tables")
+    tiles = choose_tiles(g.width, "tables")
     groups = triton.cdiv(2 * g.reach + 1, tiles.kept)
     splits = max(1, min(triton.cdiv(g.num_lines * g.num_heads, LANES), WARPS_WANTED // groups))
     shares = given[2].new_zeros(splits, groups * tiles.kept, g.pitch)

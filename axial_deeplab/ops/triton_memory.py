@@ -2,8 +2,8 @@
 
 A kernel keeps a vector of `N` channels as a tuple of `N` float32 tensors whose elements are (line, head) pairs, one for each
 lane. Channels lie next to each other in memory, so a lane can fetch several at once; Triton has no way to say that, hence the
-few lines of PTX. With `WORDS = 0` the same functions use plain loads and stores: for the interpreter, for channels that are not
-aligned, and for GPUs of other vendors.
+few lines of PTX. With `WORDS = 0` the same functions use plain loads and stores: for the interpreter, and for channels that
+are not aligned.
 """
 
 import triton

@@ -32,6 +32,16 @@ class Geometry(NamedTuple):
         return sum(round_up(dim, 4) for dim, on in zip(self.row_dims, self.terms, strict=True) if on)
 
     @property
+    def width(self) -> int:
+        """Channels that decide how much a thread can keep: of a key, or half of a value where that is more."""
+        return max(self.key_dim, -(-self.value_dim // 2))
+
+    @property
+    def kind(self) -> tuple[int, int, int, tuple[bool, bool, bool]]:
+        """What kernels are compiled for, beside tile sizes and types."""
+        return self.num_heads, self.key_dim, self.value_dim, self.terms
+
+    @property
     def sees_all(self) -> bool:
         """Whether every query sees every key."""
         return self.reach == self.length - 1
@@ -49,7 +59,7 @@ class Tiles(NamedTuple):
     warps: int
 
 
-def choose_tiles(key_dim: int, purpose: str) -> Tiles:
+def choose_tiles(width: int, purpose: str) -> Tiles:
     """Return the tiles of a pass: as much as the registers hold, because rows and keys are shared by what a thread keeps."""
     small, medium, wide, widest = {
         "forward": (Tiles(2, 4, 1), Tiles(2, 2, 1), Tiles(1, 1, 4), Tiles(1, 1, 1)),
@@ -57,16 +67,16 @@ def choose_tiles(key_dim: int, purpose: str) -> Tiles:
         "keys": (Tiles(4, 2, 1), Tiles(2, 2, 1), Tiles(1, 1, 4), Tiles(1, 1, 4)),
         "tables": (Tiles(4, 4, 1), Tiles(2, 4, 1), Tiles(1, 2, 1), Tiles(1, 1, 1)),
     }[purpose]
-    return small if key_dim <= 4 else medium if key_dim <= 8 else wide if key_dim <= 16 else widest
+    return small if width <= 4 else medium if width <= 8 else wide if width <= 16 else widest
 
 
 WARPS_WANTED = 132 * 32
 """int: Warps among which sums over all lines are split; fixed, so that the order of the sums is."""
 
 
-def compute_margin(key_dim: int) -> int:
+def compute_margin(width: int) -> int:
     """Return how many rows of zeros the widest tile can touch beyond the distances in use."""
-    passes = [choose_tiles(key_dim, purpose) for purpose in ("forward", "queries", "keys", "tables")]
+    passes = [choose_tiles(width, purpose) for purpose in ("forward", "queries", "keys", "tables")]
     return max(tiles.warps * tiles.kept + tiles.at_once for tiles in passes) + 1
 
 

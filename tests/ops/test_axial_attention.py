@@ -59,6 +59,18 @@ def test_chunks_equal_the_whole(
     torch.testing.assert_close(actual, expected)
 
 
+@torch.no_grad()
+def test_chunks_work_under_autocast_and_in_half_precision() -> None:
+    q, k, v, tables, scales = make_inputs(11, dtype=torch.float32)
+    expected = axial_attention(q, k, v, tables=tables, scales=scales, span=5, backend="reference")
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = axial_attention(q, k, v, tables=tables, scales=scales, span=5, backend="chunked")
+    torch.testing.assert_close(actual, expected)
+    half = axial_attention(q.half(), k.half(), v.half(), tables=tables, scales=scales, span=5, backend="chunked")
+    assert half[0].dtype == torch.float16
+    torch.testing.assert_close(half[0].float(), expected[0], rtol=2e-2, atol=2e-2)
+
+
 def test_chunks_have_no_gradients() -> None:
     q, k, v, tables, scales = make_inputs(4)
     with pytest.raises(ValueError, match="no gradients"):
