@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from axial_deeplab.ops import triton_flops  # noqa: F401  registers what the operators cost
 from axial_deeplab.ops.geometry import compute_reach, expand_table
 from axial_deeplab.ops.moments import SimilarityMoments
 from axial_deeplab.ops.reference import RelativeTables

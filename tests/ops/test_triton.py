@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from axial_deeplab.layers import AxialAttention
 from axial_deeplab.ops import RelativeTables, attend_packed, axial_attention, compute_packed_moments
@@ -299,3 +300,13 @@ def test_compiler_sees_one_graph_where_a_backend_is_chosen(device: str) -> None:
     inputs, case = make_inputs(Case(5, heads=1), device), Case(5, heads=1)
     compiled = torch.compile(lambda: attend(inputs, case, "triton"), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(), attend(inputs, case, "triton"))
+
+
+def test_flops_are_counted(device: str) -> None:
+    case = Case(5, span=3, terms=(True, False, True))
+    inputs = make_inputs(case, device).convert(torch.float32)
+    attend(inputs, case, "triton")  # the counter knows what was registered before it
+    with FlopCounterMode(display=False) as counter:
+        attend(inputs, case, "triton").sum().backward()
+    pairs = case.outer * case.inner * case.heads * 5 * 3
+    assert counter.get_total_flops() == 3 * 2 * pairs * (2 * case.key_dim + 2 * case.value_dim)
