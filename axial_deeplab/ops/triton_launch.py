@@ -132,21 +132,20 @@ def launch_tables(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geome
 
 
 def list_kernels(
-    key_dim: int, dtype: str
+    g: Geometry, dtype: str
 ) -> list[tuple[triton.runtime.JITFunction, dict[str, str], dict[str, int], int]]:
-    """Return kernel, argument types, constants and warps of every launch for heads of `key_dim`, to compile ahead of time.
+    """Return kernel, argument types, constants and warps of every launch for such a call, to compile ahead of time.
 
     Args:
-        key_dim: Channels of a key; values have twice as many, in 8 heads with all terms.
+        g: The call.
         dtype: Of the maps, in Triton's spelling: "bf16", "fp16" or "fp32".
     """
     element = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
-    g = Geometry(64, 64, 65, 64, 8, key_dim, 2 * key_dim, (True, True, True))
     launches: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
-        (attention_forward, specialize(g, element, choose_tiles(key_dim, "forward")) | {"KEEP_LSE": 1}),
-        (attention_backward_queries, specialize(g, element, choose_tiles(key_dim, "queries"))),
-        (attention_backward_keys, specialize(g, element, choose_tiles(key_dim, "keys"))),
-        (attention_backward_tables, specialize_tables(g, element, choose_tiles(key_dim, "tables"))),
+        (attention_forward, specialize(g, element, choose_tiles(g.width, "forward")) | {"KEEP_LSE": 1}),
+        (attention_backward_queries, specialize(g, element, choose_tiles(g.width, "queries"))),
+        (attention_backward_keys, specialize(g, element, choose_tiles(g.width, "keys"))),
+        (attention_backward_tables, specialize_tables(g, element, choose_tiles(g.width, "tables"))),
         (global_moments, tile_line_groups(g)),
         (global_moments_backward, tile_line_groups(g)),
         (local_moments, tile_line(g)),

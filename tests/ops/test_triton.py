@@ -188,13 +188,28 @@ def test_layer_trains_alike(axis: str, span: int | None, device: str) -> None:
 
 
 def test_operator_keeps_its_contract_with_the_compiler(device: str) -> None:
-    from axial_deeplab.ops.triton_autograd import attention, similarity_statistics
+    from axial_deeplab.ops.fused import count_rows_met
+    from axial_deeplab.ops.triton_autograd import (
+        attention,
+        attention_backward,
+        similarity_statistics,
+        similarity_statistics_backward,
+    )
 
     inputs = make_inputs(Case(6, max_distance=5), device).convert(torch.float32)
     arguments = (inputs.qkv, inputs.query, inputs.key, inputs.value, inputs.scales, 2, 4, None)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(attention, (*arguments, True), test_utils=checks)
     torch.library.opcheck(similarity_statistics, (inputs.qkv, 2, 4, None), test_utils=checks)
+    retrieved, lse = (x.detach() for x in attention(*arguments, True))
+    plain = [x.detach() for x in arguments[:5]]
+    forward = ("test_schema", "test_faketensor")
+    torch.library.opcheck(
+        attention_backward, (torch.ones_like(retrieved), *plain, retrieved, lse, 2, 4, None), test_utils=forward
+    )
+    grads = [torch.ones_like(x) for x in similarity_statistics(plain[0], 2, 4, None)]
+    torch.library.opcheck(similarity_statistics_backward, (*grads, plain[0], 2, 4, None), test_utils=forward)
+    torch.library.opcheck(count_rows_met, (plain[0], 6, 11, None), test_utils=forward)
 
 
 def test_counts_of_rows_are_the_callers_own(device: str) -> None:
