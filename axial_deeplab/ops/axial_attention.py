@@ -22,7 +22,7 @@ __all__ = [
     "compute_packed_moments",
 ]
 
-Backend = Literal["auto", "triton", "chunked", "reference"]
+Backend = Literal["auto", "cuda", "triton", "chunked", "reference"]
 
 logger = logging.getLogger("axial_deeplab")
 
@@ -46,8 +46,9 @@ def axial_attention(
         tables: Relative position tables, shared by the heads; distances beyond a table use its end rows.
         scales: [term, head], one row for the content term, then one for each of the query and key terms switched on.
         span: Number of keys a query sees, itself in the middle; odd, or `None` for all.
-        backend: "reference" materialises the logits; "triton" never does, and needs a GPU; "chunked" has a few lines of them at
-            a time, and no gradients; "auto" takes the fastest that can run. `AXIAL_DEEPLAB_LOG=debug` says why.
+        backend: "reference" materialises the logits; "triton" never does, and needs a GPU; "cuda" neither, on tensor cores, in
+            bfloat16; "chunked" has a few lines of them at a time, and no gradients; "auto" takes the fastest that can run.
+            `AXIAL_DEEPLAB_LOG=debug` says why.
 
     Returns:
         The weighted sum of values, and of value positions (`None` without a value table), each
@@ -61,8 +62,8 @@ def axial_attention(
     num_heads, key_dim = q.shape[1], q.shape[3]
     chosen = choose_backend(q, key_dim, v.shape[3], backend)
     if chosen == "triton" and not q.dtype == k.dtype == v.dtype:
-        if backend == "triton":
-            raise ValueError(f"the triton backend needs q, k and v of one type, got {q.dtype}, {k.dtype}, {v.dtype}")
+        if backend in ("cuda", "triton"):
+            raise ValueError(f"the {backend} backend needs q, k and v of one type, got {q.dtype}, {k.dtype}, {v.dtype}")
         chosen = "reference"
     if chosen != "triton":
         return _attend(chosen, q, k, v, tables, scales, span)
@@ -113,7 +114,7 @@ def attend_packed(
     if chosen == "triton":
         from axial_deeplab.ops.fused import attend_fused
 
-        return attend_fused(qkv, tables, scales, num_heads=num_heads, key_dim=key_dim, span=span)
+        return attend_fused(qkv, tables, scales, num_heads=num_heads, key_dim=key_dim, span=span, backend=backend)
     q, k, v = unpack_heads(qkv, num_heads, [key_dim, key_dim, value_dim])
     retrieved = _attend(chosen, q, k, v, tables, scales, span)
     return restore_lines(pack_heads(*(part for part in retrieved if part is not None)), qkv)
@@ -145,7 +146,9 @@ def compute_packed_moments(
 
 
 def choose_backend(x: Tensor, key_dim: int, value_dim: int, backend: Backend = "auto") -> Backend:
-    """Return the backend that will run for tensors like `x`.
+    """Return the backend that will run for tensors like `x`; "triton" stands for both kinds of kernels.
+
+    Which of the two runs is decided where the shape is known, in the operator.
 
     Raises:
         ValueError: If the name is unknown, or the backend that was asked for cannot run; says why.
@@ -164,8 +167,8 @@ def choose_backend(x: Tensor, key_dim: int, value_dim: int, backend: Backend = "
         plain = differentiates or x.device.type != "cpu" or torch.compiler.is_compiling()
         return "reference" if plain else "chunked"
     reason = _explain_why_not_triton(x.device, x.dtype, key_dim, value_dim)
-    if reason is not None and backend == "triton":
-        raise ValueError(f"the triton backend cannot run: {reason}")
+    if reason is not None and backend in ("cuda", "triton"):
+        raise ValueError(f"the {backend} backend cannot run: {reason}")
     return "reference" if reason is not None else "triton"
 
 

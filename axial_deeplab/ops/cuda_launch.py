@@ -4,56 +4,23 @@ Same arguments, same results (`triton_launch`), so that one call may go forward 
 """
 
 import ctypes
-import importlib.util
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from axial_deeplab.ops.cuda_choice import get_shared_limit
 from axial_deeplab.ops.cuda_compile import launch_kernel, load_kernel
-from axial_deeplab.ops.cuda_plan import HEADS, Plan, explain_dims, plan_backward, plan_forward
+from axial_deeplab.ops.cuda_plan import HEADS, Plan, plan_backward, plan_forward
 from axial_deeplab.ops.triton_tiles import Geometry
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
-
-
-def explain_why_not_cuda(device: torch.device, dtype: torch.dtype, g: Geometry) -> str | None:
-    """Return why the CUDA kernels cannot take such tensors, or `None` if they can."""
-    if device.type != "cuda" or torch.version.cuda is None:
-        return f"the tensors are on {device.type}, not on a GPU of NVIDIA"
-    if dtype != torch.bfloat16:
-        return f"the CUDA kernels are for bfloat16, not {dtype}"
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return "this GPU's tensor cores do not take bfloat16"
-    if not _has_bindings():
-        return "cuda-bindings is not installed"
-    reason = explain_dims(g.num_heads, g.key_dim, g.value_dim)
-    if reason is None:
-        limit = _get_shared_limit(device)
-        if plan_forward(g, limit, keep_lse=True) is None or plan_backward(g, limit) is None:
-            reason = f"a line of {g.length} positions does not fit into {limit // 1024} KiB of shared memory"
-    return reason
-
-
-@lru_cache(maxsize=1)
-def _has_bindings() -> bool:
-    try:
-        return importlib.util.find_spec("cuda.bindings") is not None
-    except ModuleNotFoundError:
-        return False
-
-
-@lru_cache(maxsize=16)
-def _get_shared_limit(device: torch.device) -> int:
-    """Return how many bytes of shared memory a block may have."""
-    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
 
 
 def launch_forward_cuda(
     qkv: Tensor, packed_rows: Tensor, scales: Tensor, g: Geometry, margin: int, *, keep_lse: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Do what `triton_launch.launch_forward` does; see there."""
-    plan = plan_forward(g, _get_shared_limit(qkv.device), keep_lse=keep_lse)
+    plan = plan_forward(g, get_shared_limit(qkv.device), keep_lse=keep_lse)
     assert plan is not None  # as explain_why_not_cuda has found
     channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
     retrieved = qkv.new_empty((*qkv.shape[:3], channels))
@@ -76,7 +43,7 @@ def launch_backward_cuda(
     margin: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do what `triton_launch.launch_backward` does; see there."""
-    plan = plan_backward(g, _get_shared_limit(qkv.device))
+    plan = plan_backward(g, get_shared_limit(qkv.device))
     assert plan is not None  # as explain_why_not_cuda has found
     blocks, head_blocks = -(-g.length // plan.positions), g.num_heads // HEADS
     slots = _count_slots(g.num_lines, blocks * head_blocks, plan, qkv.device)
@@ -104,7 +71,7 @@ def _count_slots(items: int, others: int, plan: Plan, device: torch.device) -> i
         device: Where it runs.
     """
     processors = torch.cuda.get_device_properties(device).multi_processor_count
-    resident = min(dict(plan.constants)["BLOCKS"], max(1, _get_shared_limit(device) // plan.shared_bytes))
+    resident = min(dict(plan.constants)["BLOCKS"], max(1, get_shared_limit(device) // plan.shared_bytes))
     return max(1, min(items, -(-processors * resident // others)))
 
 

@@ -15,16 +15,23 @@ __all__ = ["attend_fused", "compute_moments_fused", "explain_why_not"]
 
 
 def attend_fused(
-    qkv: Tensor, tables: RelativeTables, scales: Tensor, *, num_heads: int, key_dim: int, span: int | None
+    qkv: Tensor,
+    tables: RelativeTables,
+    scales: Tensor,
+    *,
+    num_heads: int,
+    key_dim: int,
+    span: int | None,
+    backend: str = "auto",
 ) -> Tensor:
-    """Compute what `attend_packed` promises; see there."""
+    """Compute what `attend_packed` promises; see there. The backend is "cuda", "triton", or "auto" for the faster one."""
     length = qkv.shape[1]
     reach = compute_reach(length, span)
     rows = [
         None if table is None else expand_table(table, length)[length - 1 - reach : length + reach] for table in tables
     ]
     wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (qkv, *rows, scales))
-    retrieved, _ = attention(qkv, *rows, _spread_scales(scales, tables), num_heads, key_dim, span, wanted)
+    retrieved, _ = attention(qkv, *rows, _spread_scales(scales, tables), num_heads, key_dim, span, wanted, backend)
     return retrieved
 
 

@@ -3,9 +3,13 @@
 Source of the formulas: docs/kernels.md.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from axial_deeplab.ops.cuda_choice import uses_cuda
+from axial_deeplab.ops.cuda_launch import launch_backward_cuda, launch_forward_cuda
 from axial_deeplab.ops.geometry import compute_reach
 from axial_deeplab.ops.triton_fallback import (
     attend_plainly,
@@ -47,6 +51,7 @@ def attention(
     key_dim: int,
     span: int | None,
     keep_lse: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Attend along the second dimension of a packed map.
 
@@ -60,6 +65,7 @@ def attention(
         key_dim: Channels of a query or key.
         span: Keys that a query sees, odd, or `None`.
         keep_lse: Whether gradients will be wanted.
+        backend: "cuda" or "triton" kernels, or "auto" for whichever is faster.
 
     Returns:
         What is retrieved, [outer, length, inner, channels], content before position; and the log-sum-exp of the logits in
@@ -70,12 +76,19 @@ def attention(
     margin = compute_margin(geometry.width)
     packed_rows = pack_rows(rows, margin, qkv.device)
     given = (align(qkv), packed_rows, scales.float().contiguous())
-    return run_or_fall_back(
-        lambda: launch_forward(*given, geometry, margin, keep_lse=keep_lse),
-        lambda: attend_plainly(qkv, rows, scales, geometry, span),
-        (geometry.kind, qkv.dtype),
-        qkv.device,
-    )
+
+    def run_portable() -> tuple[Tensor, Tensor]:
+        return run_or_fall_back(
+            lambda: launch_forward(*given, geometry, margin, keep_lse=keep_lse),
+            lambda: attend_plainly(qkv, rows, scales, geometry, span),
+            (geometry.kind, qkv.dtype),
+            qkv.device,
+        )
+
+    if not uses_cuda(qkv.device, qkv.dtype, geometry, backend):
+        return run_portable()
+    run = partial(launch_forward_cuda, *given, geometry, margin, keep_lse=keep_lse)
+    return run_or_fall_back(run, run_portable, ("cuda", geometry.kind), qkv.device)
 
 
 @attention.register_fake
@@ -89,6 +102,7 @@ def _(
     key_dim: int,
     span: int | None,
     keep_lse: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     outer, length, inner, channels = qkv.shape
     value_channels = channels - 2 * num_heads * key_dim
@@ -109,6 +123,7 @@ def attention_backward(
     num_heads: int,
     key_dim: int,
     span: int | None,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, of the rows side by side (see `unpack_rows`), and of `scales`, float32."""
     rows = (query_rows, key_rows, value_rows)
@@ -117,12 +132,19 @@ def attention_backward(
     packed_rows = pack_rows(rows, margin, qkv.device)
     grad = align(grad.to(qkv.dtype))
     given = (align(qkv), packed_rows, scales.float().contiguous(), align(retrieved), lse, grad)
-    return run_or_fall_back(
-        lambda: launch_backward(*given, geometry, margin),
-        lambda: differentiate_plainly(grad, qkv, rows, scales, geometry, span),
-        (geometry.kind, qkv.dtype),
-        qkv.device,
-    )
+
+    def run_portable() -> tuple[Tensor, Tensor, Tensor]:
+        return run_or_fall_back(
+            lambda: launch_backward(*given, geometry, margin),
+            lambda: differentiate_plainly(grad, qkv, rows, scales, geometry, span),
+            (geometry.kind, qkv.dtype),
+            qkv.device,
+        )
+
+    if not uses_cuda(qkv.device, qkv.dtype, geometry, backend):
+        return run_portable()
+    run = partial(launch_backward_cuda, *given, geometry, margin)
+    return run_or_fall_back(run, run_portable, ("cuda", geometry.kind), qkv.device)
 
 
 @attention_backward.register_fake
@@ -138,6 +160,7 @@ def _(
     num_heads: int,
     key_dim: int,
     span: int | None,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     geometry = _describe(qkv, (query_rows, key_rows, value_rows), num_heads, key_dim, span)
     grad_rows = lse.new_empty((2 * geometry.reach + 1, geometry.pitch))
@@ -145,7 +168,7 @@ def _(
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    qkv, query_rows, key_rows, value_rows, scales, ctx.num_heads, ctx.key_dim, ctx.span, _ = inputs  # type: ignore[attr-defined]
+    qkv, query_rows, key_rows, value_rows, scales, ctx.num_heads, ctx.key_dim, ctx.span, _, ctx.backend = inputs  # type: ignore[attr-defined]
     ctx.save_for_backward(qkv, query_rows, key_rows, value_rows, scales, *output)
     ctx.set_materialize_grads(False)
 
@@ -153,13 +176,14 @@ def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor | None, _: Tensor | None) -> tuple:
     qkv, query_rows, key_rows, value_rows, scales, retrieved, lse = ctx.saved_tensors  # type: ignore[attr-defined]
     if grad is None:
-        return (None,) * 9
+        return (None,) * 10
     rows = (query_rows, key_rows, value_rows)
     options = (ctx.num_heads, ctx.key_dim, ctx.span)  # type: ignore[attr-defined]
-    grad_qkv, grad_rows, grad_scales = attention_backward(grad, qkv, *rows, scales, retrieved, lse, *options)
+    backend: str = ctx.backend  # type: ignore[attr-defined]
+    grad_qkv, grad_rows, grad_scales = attention_backward(grad, qkv, *rows, scales, retrieved, lse, *options, backend)
     parts = unpack_rows(grad_rows, _describe(qkv, rows, *options))
     grads = [None if row is None or part is None else part.to(row.dtype) for row, part in zip(rows, parts, strict=True)]
-    return (grad_qkv, *grads, grad_scales.to(scales.dtype), None, None, None, None)
+    return (grad_qkv, *grads, grad_scales.to(scales.dtype), None, None, None, None, None)
 
 
 attention.register_autograd(_differentiate, setup_context=_save)

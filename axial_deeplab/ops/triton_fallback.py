@@ -11,6 +11,7 @@ from torch import Tensor
 from triton.compiler.errors import CompilationError
 from triton.runtime.errors import OutOfResources, PTXASError
 
+from axial_deeplab.ops.cuda_compile import CompileError
 from axial_deeplab.ops.geometry import compute_visibility, gather_rows
 from axial_deeplab.ops.layout import pack_heads, restore_lines, unpack_heads
 from axial_deeplab.ops.reference import (
@@ -24,7 +25,7 @@ from axial_deeplab.ops.triton_tiles import Geometry, round_up
 Rows = tuple[Tensor | None, Tensor | None, Tensor | None]
 T = TypeVar("T")
 
-FAILURES = (CompilationError, OutOfResources, PTXASError, CalledProcessError)
+FAILURES = (CompileError, CompilationError, OutOfResources, PTXASError, CalledProcessError)
 _failed: set[Hashable] = set()
 
 
@@ -48,7 +49,7 @@ def run_or_fall_back(fused: Callable[[], T], plain: Callable[[], T], kind: Hasha
             reason = str(error).strip().splitlines()[-1:]
             warnings.warn(
                 f"a kernel cannot run on this GPU ({type(error).__name__}: {' '.join(reason)}); attention of this shape goes "
-                "on without, slower and with more memory",
+                "on without it, slower",
                 stacklevel=2,
             )
     return plain()

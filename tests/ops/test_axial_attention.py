@@ -136,5 +136,5 @@ def test_bad_arguments_are_named() -> None:
         axial_attention(q, k[:, :, :3], v, tables=tables, scales=scales)
     with pytest.raises(ValueError, match="the value table must be"):
         axial_attention(q, k, v, tables=tables._replace(value=tables.key), scales=scales)
-    with pytest.raises(ValueError, match="backend must be one of auto, triton, chunked, reference"):
+    with pytest.raises(ValueError, match="backend must be one of auto, cuda, triton, chunked, reference"):
         axial_attention(q, k, v, tables=tables, scales=scales, backend="fast")  # type: ignore[arg-type]

@@ -199,13 +199,15 @@ def test_operator_keeps_its_contract_with_the_compiler(device: str) -> None:
     inputs = make_inputs(Case(6, max_distance=5), device).convert(torch.float32)
     arguments = (inputs.qkv, inputs.query, inputs.key, inputs.value, inputs.scales, 2, 4, None)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(attention, (*arguments, True), test_utils=checks)
+    torch.library.opcheck(attention, (*arguments, True, "triton"), test_utils=checks)
     torch.library.opcheck(similarity_statistics, (inputs.qkv, 2, 4, None), test_utils=checks)
-    retrieved, lse = (x.detach() for x in attention(*arguments, True))
+    retrieved, lse = (x.detach() for x in attention(*arguments, True, "triton"))
     plain = [x.detach() for x in arguments[:5]]
     forward = ("test_schema", "test_faketensor")
     torch.library.opcheck(
-        attention_backward, (torch.ones_like(retrieved), *plain, retrieved, lse, 2, 4, None), test_utils=forward
+        attention_backward,
+        (torch.ones_like(retrieved), *plain, retrieved, lse, 2, 4, None, "triton"),
+        test_utils=forward,
     )
     grads = [torch.ones_like(x) for x in similarity_statistics(plain[0], 2, 4, None)]
     torch.library.opcheck(similarity_statistics_backward, (*grads, plain[0], 2, 4, None), test_utils=forward)

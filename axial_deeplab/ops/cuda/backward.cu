@@ -275,7 +275,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #pragma unroll
               for (int i = 0; i < 4; i++) {
                 u32 word = pairs[half * 4 + i].x[w];
-                c[i] = HAS_QUERY || HAS_KEY ? n ? high_half(word) : low_half(word) : 0.f;
+                c[i] = HAS_QUERY || HAS_KEY ? n ? high_fine(word) : low_fine(word) : 0.f;
               }
               multiply<KEY_UNITS>(c, a + n * 2 * KEY_UNITS, b + n * 2 * KEY_UNITS + half * KEY_UNITS);
               float2 less = *(const float2*)(lses + (head + n) * TILE + half * 8 + 2 * at.t);
@@ -311,7 +311,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
           write_pairs();
           sum_by_distance<VALUE_UNITS, VALUE_ROW>(value_sums, place, of_query, [&](int o) { return gp_rows + o * VALUE_PITCH * 16; });
           place.wait_for_group();
-          meet_rows_by_query<VALUE_UNITS, VALUE_ROW, VALUE_PITCH>(
+          meet_rows_by_query<VALUE_UNITS, VALUE_ROW, VALUE_PITCH, false>(
               place, tile, length, tables, shared_address(tables.value), gp_rows, [&](int o) {
                 float2 delta = *(const float2*)(deltas + o * HEADS + 2 * at.t);
                 return float2{-delta.x, -delta.y};

@@ -9,6 +9,7 @@
 #include "tile.cuh"
 
 constexpr float SMALLEST_SUM = 7.9e-31f, LARGEST_SUM = 1.27e30f;  // 2^-100, 2^100
+constexpr u32 ONES = 0x3f803f80u;
 enum Pass { DIRECT, FIND_LARGEST, SUBTRACT_LARGEST };
 
 // Shared memory, in units.
@@ -17,13 +18,14 @@ constexpr int QUERY_SPACE = QUERIES * KEY_PITCH, KEY_SPACE = KEYS * KEY_PITCH, V
 constexpr int FLOATS_SPACE = QUERIES * HEADS / 4;
 
 // What a thread has of its tile of queries. Content: query g, then g + 8, channels 2t and 2t + 1 of every unit. Position: head
-// g of the queries PAIRS * part + i, then eight further, the same channels. The sums are over the keys that the thread saw.
+// g of the queries PAIRS * part + i, then eight further, the same channels. The sums of weights are those of query g, twice, and query
+// g + 8, twice: products with a column of ones, so that what is divided by them has the same weights, rounded.
 struct Retrieved {
-  float content[HEADS_WARP][VALUE_UNITS][4], position[PAIRS][VALUE_UNITS][4], sum[HEADS_WARP][2];
+  float content[HEADS_WARP][VALUE_UNITS][4], position[PAIRS][VALUE_UNITS][4], sum[HEADS_WARP][4];
   WARP_INLINE void clear(float first) {
 #pragma unroll
     for (int h = 0; h < HEADS_WARP; h++) {
-      sum[h][0] = sum[h][1] = first;
+      sum[h][0] = sum[h][1] = sum[h][2] = sum[h][3] = first;
 #pragma unroll
       for (int u = 0; u < VALUE_UNITS; u++) content[h][u][0] = content[h][u][1] = content[h][u][2] = content[h][u][3] = 0;
     }
@@ -90,7 +92,7 @@ WARP_INLINE void attend(Retrieved& got, const Place& place, const Tile& tile, co
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           u32 word = pairs[half * 4 + i].x[w];
-          c[i] = HAS_QUERY || HAS_KEY ? n ? high_half(word) : low_half(word) : 0.f;
+          c[i] = HAS_QUERY || HAS_KEY ? n ? high_fine(word) : low_fine(word) : 0.f;
         }
         multiply<KEY_UNITS>(c, a + n * 2 * KEY_UNITS, b + n * 2 * KEY_UNITS + half * KEY_UNITS);
         if (EDGE) {
@@ -102,17 +104,14 @@ WARP_INLINE void attend(Retrieved& got, const Place& place, const Tile& tile, co
 #pragma unroll
           for (int i = 0; i < 4; i++) {
             if (pass == FIND_LARGEST)
-              got.sum[2 * w + n][i / 2] = fmaxf(got.sum[2 * w + n][i / 2], c[i]);
+              got.sum[2 * w + n][i] = fmaxf(got.sum[2 * w + n][i], c[i]);
             else
               c[i] -= group.largest[(at.g + i / 2 * 8) * HEADS + head + n];
           }
           if (pass == FIND_LARGEST) continue;
         }
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          x[n][half * 4 + i] = exp2_fast(c[i]);
-          got.sum[2 * w + n][i / 2] += x[n][half * 4 + i];
-        }
+        for (int i = 0; i < 4; i++) x[n][half * 4 + i] = exp2_fast(c[i]);
 #pragma unroll
         for (int i = 0; i < 2; i++) weights[n][half * 2 + i] = pack(x[n][half * 4 + 2 * i], x[n][half * 4 + 2 * i + 1]);
       }
@@ -120,6 +119,9 @@ WARP_INLINE void attend(Retrieved& got, const Place& place, const Tile& tile, co
     if (CAREFUL && pass == FIND_LARGEST) continue;
 #pragma unroll
     for (int i = 0; i < 8; i++) pairs[i].x[w] = pack(x[0][i], x[1][i]);
+#pragma unroll
+    for (int n = 0; n < 2; n++)
+      multiply16(got.sum[2 * w + n], weights[n][0], weights[n][1], weights[n][2], weights[n][3], ONES, ONES);
 #pragma unroll
     for (int u = 0; u < VALUE_UNITS; u++) {
       u32 v[4];  // of both heads, keys 0-7 and 8-15
@@ -238,18 +240,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         }
       }
 
-      // The sums over a query's four threads; is there one that a float could not hold?
+      // Is there a sum that a float cannot hold?
       const Place at = place.again();
       bool fits = true;
 #pragma unroll
       for (int h = 0; h < HEADS_WARP; h++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          float s = got.sum[h][half];
+          float s = got.sum[h][2 * half];
           if (pass == FIND_LARGEST) {
+            s = fmaxf(s, got.sum[h][2 * half + 1]);
             s = fmaxf(s, exchange(s, 1)), s = fmaxf(s, exchange(s, 2));
-          } else {
-            s += exchange(s, 1), s += exchange(s, 2);
           }
           int o = at.g + half * 8, i = (local_query + o) * HEADS + at.part * HEADS_WARP + h;
           if (tile.query + o < length && !(s >= SMALLEST_SUM && s <= LARGEST_SUM)) fits = false;

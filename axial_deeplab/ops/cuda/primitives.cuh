@@ -93,9 +93,26 @@ WARP_INLINE u32 pack(float low, float high) {
 }
 WARP_INLINE float low_half(u32 x) { return __uint_as_float(x << 16); }
 WARP_INLINE float high_half(u32 x) { return __uint_as_float(x & 0xffff0000u); }
-WARP_INLINE u32 add_halves(u32 x, u32 y) {
+
+// Two floats as float16, which holds logits eight times as exactly, up to 65504.
+WARP_INLINE u32 pack_fine(float low, float high) {
   u32 r;
-  asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
+  asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+WARP_INLINE float low_fine(u32 x) {
+  float y;
+  asm("{.reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, l;}" : "=f"(y) : "r"(x));
+  return y;
+}
+WARP_INLINE float high_fine(u32 x) {
+  float y;
+  asm("{.reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, h;}" : "=f"(y) : "r"(x));
+  return y;
+}
+WARP_INLINE u32 add_fine(u32 x, u32 y) {
+  u32 r;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
   return r;
 }
 WARP_INLINE float exp2_fast(float x) {

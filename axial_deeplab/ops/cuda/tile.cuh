@@ -191,7 +191,8 @@ constexpr int AT_ONCE = UNITS == 1 ? 4 : 2;
 
 // For every query of the warp's share that exists: exchange[o][p][head] = start + <table[p - o], x[o][head]>.
 // `start(o)` gives, for heads 2t and 2t + 1, what the sum begins with.
-template <int UNITS, int ROW, int PITCH, class Start>
+// FINE: into float16, else bfloat16.
+template <int UNITS, int ROW, int PITCH, bool FINE, class Start>
 WARP_INLINE void meet_rows_by_query(const Place& place, const Tile& tile, int length, const Tables& tables, u32 table, u32 x, Start start) {
   constexpr int N = AT_ONCE<UNITS>;
   const Place at = place.again();
@@ -215,7 +216,9 @@ WARP_INLINE void meet_rows_by_query(const Place& place, const Tile& tile, int le
       float2 first = start(begin + i + n);
       float c[4] = {first.x, first.y, first.x, first.y};
       multiply<UNITS>(c, a[n], b[n]);
-      words[n][0] = pack(c[0], c[1]), words[n][1] = pack(c[2], c[3]);
+#pragma unroll
+      for (int half = 0; half < 2; half++)
+        words[n][half] = FINE ? pack_fine(c[2 * half], c[2 * half + 1]) : pack(c[2 * half], c[2 * half + 1]);
     }
 #pragma unroll
     for (int n = 0; n < N; n += 2)
@@ -223,7 +226,8 @@ WARP_INLINE void meet_rows_by_query(const Place& place, const Tile& tile, int le
   }
 }
 
-// For every key of the warp's share that exists: exchange[o][p][head] (+)= <table[p - o], x[p][head]>.
+// For every key of the warp's share that exists: exchange[o][p][head] (+)= <table[p - o], x[p][head]>, in
+// float16.
 template <bool ADD>
 WARP_INLINE void meet_rows_by_key(const Place& place, const Tile& tile, int length, const Tables& tables, u32 table, u32 x) {
   constexpr int UNITS = KEY_UNITS, ROW = KEY_ROW, N = AT_ONCE<UNITS>;
@@ -251,18 +255,20 @@ WARP_INLINE void meet_rows_by_key(const Place& place, const Tile& tile, int leng
     for (int n = 0; n < N; n++) {
       float c[4] = {0, 0, 0, 0};
       multiply<UNITS>(c, a[n], b[n]);
-      words[n][0] = pack(c[0], c[1]), words[n][1] = pack(c[2], c[3]);
-      if (ADD) words[n][0] = add_halves(words[n][0], before[n][0]), words[n][1] = add_halves(words[n][1], before[n][1]);
+      words[n][0] = pack_fine(c[0], c[1]), words[n][1] = pack_fine(c[2], c[3]);
+      if (ADD) words[n][0] = add_fine(words[n][0], before[n][0]), words[n][1] = add_fine(words[n][1], before[n][1]);
     }
 #pragma unroll
     for (int n = 0; n < N; n += 2) store_matrices4(target + (i + n) * 16, words[n][0], words[n][1], words[n + 1][0], words[n + 1][1]);
   }
 }
 
-// Both position terms of the logits into the exchange; the group must have left it, and waits at the end.
+// Both position terms of the logits into the exchange, as float16; the group must have left it, and waits at the end.
 WARP_INLINE void meet_positions(const Place& at, const Tile& tile, int length, const Tables& tables, u32 q, u32 k) {
-  auto none = [](int) { return float2{0, 0}; };
-  if (HAS_QUERY) meet_rows_by_query<KEY_UNITS, KEY_ROW, KEY_PITCH>(at, tile, length, tables, shared_address(tables.query), q, none);
+  if (HAS_QUERY) {
+    auto none = [](int) { return float2{0, 0}; };
+    meet_rows_by_query<KEY_UNITS, KEY_ROW, KEY_PITCH, true>(at, tile, length, tables, shared_address(tables.query), q, none);
+  }
   if (HAS_QUERY && HAS_KEY) at.wait_for_group();
   if (HAS_KEY) meet_rows_by_key<HAS_QUERY != 0>(at, tile, length, tables, shared_address(tables.key), k);
   at.wait_for_group();

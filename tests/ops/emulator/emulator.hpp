@@ -34,7 +34,7 @@ using std::max;
 using std::min;
 
 namespace emulator {
-constexpr int SHARED_BYTES = 227 * 1024, STACK = 256 * 1024;
+constexpr int SHARED_BYTES = 232 * 1024, STACK = 256 * 1024;
 alignas(128) inline unsigned char shared[SHARED_BYTES];
 struct Lane {
   u32 in[12];  // what a lane gives to a collective, and takes from it
@@ -50,7 +50,7 @@ inline std::vector<Barrier> warps;
 inline Barrier barriers[17];
 inline ucontext_t scheduler;
 inline Index thread_index, block_index, grid_size;
-inline int num_threads;
+inline int num_threads, shared_bytes;  // of a block
 inline std::function<void()> kernel;
 
 inline void yield() {
@@ -98,13 +98,15 @@ inline void run_block() {
         thread_index = {i, 0, 0};
         swapcontext(&scheduler, &fibers[i]);
       }
-    if (!left) return;
+    if (!left) break;
     if (rounds > 100000000) fprintf(stderr, "the threads wait for each other\n"), abort();
   }
+  for (int i = shared_bytes; i < SHARED_BYTES; i++)
+    if (shared[i] != 0xff) fprintf(stderr, "byte %d of shared memory was written, of %d\n", i, shared_bytes), abort();
 }
 template <class... Types, class... Values>
-void launch(void (*function)(Types...), Index grid, int threads, Values... values) {
-  grid_size = grid, num_threads = threads;
+void launch(void (*function)(Types...), Index grid, int threads, int bytes, Values... values) {
+  grid_size = grid, num_threads = threads, shared_bytes = bytes;
   kernel = [=] { function(values...); };
   for (int z = 0; z < grid.z; z++)
     for (int y = 0; y < grid.y; y++)
@@ -126,8 +128,14 @@ inline u32 round_half(float x) {  // to the nearest bfloat16, ties to even
   return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 inline float half_of(u32 x, int which) { return as_float(which ? x & 0xffff0000u : x << 16); }
+inline float fine_of(u32 x, int which) {
+  u16 bits = which ? x >> 16 : x;
+  _Float16 half;
+  memcpy(&half, &bits, 2);
+  return (float)half;
+}
 inline void check(u32 address, u32 bytes) {
-  if (address % bytes || address + bytes > SHARED_BYTES) fprintf(stderr, "bad address %u in shared memory\n", address), abort();
+  if (address % bytes || address + bytes > (u32)shared_bytes) fprintf(stderr, "bad address %u in shared memory\n", address), abort();
 }
 inline void multiply(float (&c)[4], const u32* a, const u32* b, int units) {
   Lane& lane = own();
@@ -222,7 +230,20 @@ inline u32 transpose(u32 x) {
 inline u32 pack(float low, float high) { return emulator::round_half(low) | emulator::round_half(high) << 16; }
 inline float low_half(u32 x) { return emulator::half_of(x, 0); }
 inline float high_half(u32 x) { return emulator::half_of(x, 1); }
-inline u32 add_halves(u32 x, u32 y) { return pack(low_half(x) + low_half(y), high_half(x) + high_half(y)); }
+inline u32 pack_fine(float low, float high) {
+  u32 word = 0;
+  for (int i = 0; i < 2; i++) {
+    float x = i ? high : low;
+    _Float16 half = (_Float16)(x > 65504.f ? 65504.f : x < -65504.f ? -65504.f : x);
+    u16 bits;
+    memcpy(&bits, &half, 2);
+    word |= (u32)bits << 16 * i;
+  }
+  return word;
+}
+inline float low_fine(u32 x) { return emulator::fine_of(x, 0); }
+inline float high_fine(u32 x) { return emulator::fine_of(x, 1); }
+inline u32 add_fine(u32 x, u32 y) { return pack_fine(low_fine(x) + low_fine(y), high_fine(x) + high_fine(y)); }
 inline float exp2_fast(float x) { return std::exp2(x); }
 inline float invert_fast(float x) { return 1 / x; }
 inline float log2_fast(float x) { return std::log2(x); }

@@ -1,0 +1,124 @@
+"""The CUDA kernels against the reference in float64: on a GPU where there is one, else in the emulator."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from axial_deeplab.ops import cuda_choice, cuda_launch, triton_autograd
+from axial_deeplab.ops.cuda_compile import compile_kernel
+from axial_deeplab.ops.cuda_plan import explain_dims, plan_backward, plan_forward
+from axial_deeplab.ops.triton_tiles import Geometry
+from tests.ops import emulator
+from tests.ops.test_triton import Case, Inputs, compute_all, describe, make_inputs, measure_error
+
+HOPPER_SHARED = 227 * 1024
+
+CASES = [
+    Case(2, heads=8, outer=2),
+    Case(7, heads=8, key_dim=32, value_dim=64, inner=1),
+    Case(16, heads=16, inner=1, max_distance=5),
+    Case(18, heads=8, key_dim=6, value_dim=12, inner=1),
+    Case(18, heads=8, key_dim=12, value_dim=24, inner=1),
+    Case(18, heads=8, key_dim=24, value_dim=48, inner=1),
+    Case(33, heads=8, key_dim=16, value_dim=32, inner=1),
+    Case(37, heads=8, key_dim=8, value_dim=16, outer=2, inner=1, span=5),
+    Case(65, heads=8, inner=1, span=17, max_distance=3),
+    Case(83, heads=8, inner=1),
+    Case(20, heads=8, terms=(False, True, False)),
+    Case(20, heads=8, terms=(False, False, True)),
+    Case(20, heads=8, terms=(True, False, True), span=9),
+    Case(20, heads=8, terms=(False, False, False)),
+]
+
+
+@pytest.fixture
+def kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Let the operator run the CUDA kernels, in the emulator where there is no GPU; the backend to ask for."""
+    if device != "cpu":
+        if torch.cuda.get_device_capability() < (8, 0):
+            pytest.skip("this GPU has no bfloat16 arithmetic")
+        yield "cuda"
+        return
+    if emulator.COMPILER is None:
+        pytest.skip("there is neither a GPU nor g++")
+    monkeypatch.setattr(triton_autograd, "uses_cuda", lambda *_: True)
+    monkeypatch.setattr(cuda_launch, "get_shared_limit", lambda _: HOPPER_SHARED)
+    monkeypatch.setattr(cuda_launch, "_count_slots", lambda items, *_: min(items, 2))
+    monkeypatch.setattr(cuda_launch, "_launch", emulator.launch_emulated)
+    yield "triton"
+
+
+def make_half_inputs(case: Case, device: str) -> tuple[Inputs, Inputs]:
+    """Return inputs whose map and tables are bfloat16, and the same in float64."""
+    inputs = make_inputs(case, device, torch.bfloat16)
+    half = Inputs(*(None if x is None else x.requires_grad_() for x in (*inputs[:4], inputs.scales)))
+    return half, inputs.convert(torch.float64)
+
+
+def measure_errors(actual: list[Tensor], expected: list[Tensor]) -> list[float]:
+    return [measure_error(ours, theirs) for ours, theirs in zip(actual, expected, strict=True)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=describe)
+@pytest.mark.usefixtures("poisoned")
+def test_as_exact_as_the_plain_path(case: Case, kernels: str, device: str) -> None:
+    half, exact = make_half_inputs(case, device)
+    expected = compute_all(exact, case, "reference")
+    ours = measure_errors(compute_all(half, case, kernels), expected)
+    plain = measure_errors(compute_all(half, case, "reference"), expected)
+    for error, bound in zip(ours, plain, strict=True):
+        assert error <= max(2 * bound, 1.2e-2)  # the gradients of scales are eight numbers
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_large_logits_are_attended_to(kernels: str, device: str) -> None:
+    case = Case(20, heads=8, inner=1)
+    half, exact = (x._replace(scales=x.scales.detach() * 60) for x in make_half_inputs(case, device))
+    half, exact = (x._replace(scales=x.scales.requires_grad_()) for x in (half, exact))
+    expected = compute_all(exact, case, "reference")
+    actual = compute_all(half, case, kernels)
+    assert all(x.isfinite().all() for x in actual)
+    assert measure_error(actual[0], expected[0]) < 3e-2
+
+
+def test_results_repeat(kernels: str, device: str) -> None:
+    case = Case(20, heads=8, inner=3)
+    first, second = (compute_all(make_half_inputs(case, device)[0], case, kernels) for _ in range(2))
+    assert all(map(torch.equal, first, second))
+
+
+def describe_call(length: int, key_dim: int, reach: int | None = None) -> Geometry:
+    reach = length - 1 if reach is None else reach
+    return Geometry(64, 64, length, reach, 8, key_dim, 2 * key_dim, (True, True, True))
+
+
+@pytest.mark.parametrize("length", [1, 7, 14, 28, 56, 65, 129, 257, 513])
+def test_plans_fit_the_gpus(length: int) -> None:
+    for key_dim in (4, 6, 8, 12, 16, 24, 32):
+        g = describe_call(length, key_dim)
+        for limit in (99 * 1024, 163 * 1024, HOPPER_SHARED):
+            for plan in (plan_forward(g, limit, keep_lse=True), plan_backward(g, limit)):
+                assert plan is None or (plan.shared_bytes <= limit and plan.threads <= 1024)
+        assert plan_forward(g, HOPPER_SHARED, keep_lse=True) is not None or length * key_dim > 4096
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0), (12, 0)])
+@pytest.mark.parametrize(("length", "key_dim"), [(56, 4), (28, 8), (14, 16), (7, 32)])
+def test_compiles_ahead_of_time(capability: tuple[int, int], length: int, key_dim: int) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+    limit = (163 if capability == (8, 0) else 227 if capability == (9, 0) else 99) * 1024
+    g = describe_call(length, key_dim)
+    for name, plan in (("forward", plan_forward(g, limit, keep_lse=True)), ("backward", plan_backward(g, limit))):
+        if plan is not None:
+            assert compile_kernel(name, plan.constants, capability).startswith(b"\x7fELF")
+
+
+def test_says_why_it_cannot_run() -> None:
+    assert "8 heads at a time" in str(explain_dims(4, 4, 8))
+    assert "pairs of channels" in str(explain_dims(8, 3, 6))
+    assert "2 to 32 key" in str(explain_dims(8, 40, 80))
+    assert "not on a GPU" in str(
+        cuda_choice.explain_why_not_cuda(torch.device("cpu"), torch.bfloat16, describe_call(8, 4))
+    )
