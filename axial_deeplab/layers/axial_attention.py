@@ -121,11 +121,8 @@ class AxialAttention(nn.Module):
 
     def _merge(self, retrieved: Tensor) -> Tensor:
         """Normalise what was retrieved and add content and position: [..., out_channels]."""
-        normed = self.retrieved_norm(retrieved.flatten(0, -2)).view(retrieved.shape)
-        if self.value_table is None:
-            return normed
-        content, position = normed.chunk(2, dim=-1)
-        return content + position
+        rows = self.retrieved_norm(retrieved.flatten(0, -2), add_halves=self.value_table is not None)
+        return rows.view(*retrieved.shape[:-1], rows.shape[-1])
 
     def _see_along_axis(self, channels_last: Tensor) -> Tensor:
         """View [batch, *spatial, channels] as [outer, length, inner, channels] along the layer's axis."""

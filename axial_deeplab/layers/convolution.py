@@ -34,7 +34,7 @@ class ConvNormAct(ConvNorm):
     """The same, followed by a ReLU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).relu_()
+        return self.norm(self.conv(x), relu=True)
 
 
 class SeparableConv(nn.Module):

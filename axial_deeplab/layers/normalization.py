@@ -10,6 +10,7 @@ import torch.distributed.nn.functional as dist_nn
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from axial_deeplab.ops.batch_norm import batch_norm, can_fuse
 from axial_deeplab.ops.moments import SimilarityMoments
 
 
@@ -57,10 +58,32 @@ class BatchNorm(_RunningNorm):
     def __init__(self, num_features: int, *, eps: float = 1e-3, momentum: float = 0.01, correction: int = 1) -> None:
         super().__init__((num_features,), eps=eps, momentum=momentum, correction=correction)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, relu: bool = False, add_halves: bool = False) -> Tensor:
+        """Normalise, then apply a ReLU, or add the second half of the channels to the first."""
+        if self.uses_batch_statistics and not self._is_shared and can_fuse(x):
+            return self._normalize_fused(x, relu=relu, add_halves=add_halves)
+        normed = self._normalize(x)
+        if add_halves:
+            first, second = normed.chunk(2, dim=1)
+            return first + second
+        return normed.relu_() if relu else normed
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether the statistics are those of several processes."""
+        return self.synchronized and _count_processes() > 1
+
+    def _normalize_fused(self, x: Tensor, *, relu: bool, add_halves: bool) -> Tensor:
+        rows = x if x.ndim == 2 else x.permute(0, 2, 3, 1).flatten(0, 2)
+        options = {"eps": self.eps, "momentum": self.momentum, "relu": relu, "add_halves": add_halves}
+        running = (self.running_mean, self.running_var)
+        out = batch_norm(rows, self.weight, self.bias, *running, correction=self.correction, **options)
+        return out if x.ndim == 2 else out.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
+
+    def _normalize(self, x: Tensor) -> Tensor:
         if not self.uses_batch_statistics:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        if self.synchronized and _count_processes() > 1:
+        if self._is_shared:
             return self._normalize_across_processes(x)
         # The batch norm keeps what it is given for the backward pass, so the buffers are changed outside of it.
         mean, variance = self.running_mean.clone(), self.running_var.clone()

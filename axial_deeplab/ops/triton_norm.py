@@ -1,0 +1,204 @@
+"""Batch norm over the channels of a channels-last map in Triton: statistics, normalisation with what follows it, backward.
+
+A map is [row, channel], rows side by side. What may follow is a ReLU, or the sum of both halves of the channels, as the
+attention layers add content and position. Sums over rows are taken in shares and added in a fixed order, so results repeat.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def sum_rows(x, shares, rows, channels, per_share, C: tl.constexpr, R: tl.constexpr):
+    """Write [2, share, channel]: sums of the rows of a share, and of their squares, both less the first row of all.
+
+    Without that row, a mean much larger than the deviations would cost all digits of the variance.
+    """
+    share, num_shares = tl.program_id(0), tl.num_programs(0)
+    c = tl.program_id(1) * C + tl.arange(0, C)
+    valid = c < channels
+    first = tl.load(x + c, mask=valid, other=0.0).to(tl.float32)[None, :]
+    total = tl.zeros([R, C], tl.float32)
+    squares = tl.zeros([R, C], tl.float32)
+    begin = share * per_share
+    end = tl.minimum(begin + per_share, rows)
+    for r0 in range(begin, end, R):
+        r = r0 + tl.arange(0, R)[:, None]
+        inside = (r < end) & valid[None, :]
+        value = tl.load(x + r.to(tl.int64) * channels + c[None, :], mask=inside, other=0.0).to(tl.float32) - first
+        value = tl.where(inside, value, 0.0)
+        total += value
+        squares += value * value
+    tl.store(shares + share * channels + c, tl.sum(total, 0), mask=valid)
+    tl.store(shares + (num_shares + share) * channels + c, tl.sum(squares, 0), mask=valid)
+
+
+@triton.jit
+def finish_statistics(
+    x,
+    shares,
+    mean,
+    inverse,
+    running_mean,
+    running_var,
+    rows,
+    channels,
+    num_shares,
+    eps,
+    momentum,
+    correction,
+    C: tl.constexpr,
+    S: tl.constexpr,
+):
+    """Turn shares into mean and 1 / standard deviation of every channel, and move the running statistics."""
+    c = tl.program_id(0) * C + tl.arange(0, C)
+    valid = c < channels
+    total = tl.zeros([C], tl.float64)
+    squares = tl.zeros([C], tl.float64)
+    for s0 in range(0, num_shares, S):
+        s = s0 + tl.arange(0, S)[:, None]
+        inside = (s < num_shares) & valid[None, :]
+        at = s * channels + c[None, :]
+        total += tl.sum(tl.load(shares + at, mask=inside, other=0.0).to(tl.float64), 0)
+        squares += tl.sum(tl.load(shares + num_shares * channels + at, mask=inside, other=0.0).to(tl.float64), 0)
+    shifted = total / rows
+    variance = tl.maximum(squares / rows - shifted * shifted, 0.0)
+    m = (shifted + tl.load(x + c, mask=valid, other=0.0).to(tl.float64)).to(tl.float32)
+    tl.store(mean + c, m, mask=valid)
+    tl.store(inverse + c, (1 / tl.sqrt(variance + eps)).to(tl.float32), mask=valid)
+    unbiased = (variance * (rows / tl.maximum(rows - correction, 1))).to(tl.float32)
+    old = tl.load(running_mean + c, mask=valid, other=0.0)
+    tl.store(running_mean + c, old + momentum * (m - old), mask=valid)
+    old = tl.load(running_var + c, mask=valid, other=0.0)
+    tl.store(running_var + c, old + momentum * (unbiased - old), mask=valid)
+
+
+@triton.jit
+def load_normed(x, r, c, inside, channels, mean, inverse, weight, bias):
+    """Return the normalised values of a tile in float32."""
+    value = tl.load(x + r.to(tl.int64) * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
+    valid = c < channels
+    scale = tl.load(inverse + c, mask=valid, other=0.0) * tl.load(weight + c, mask=valid, other=0.0)
+    shift = tl.load(bias + c, mask=valid, other=0.0) - tl.load(mean + c, mask=valid, other=0.0) * scale
+    return value * scale[None, :] + shift[None, :]
+
+
+@triton.jit
+def normalize(
+    x, mean, inverse, weight, bias, out, rows, channels, RELU: tl.constexpr, HALVES: tl.constexpr, C: tl.constexpr, R: tl.constexpr
+):
+    """Write [row, channel], or half as many channels where halves are added."""
+    r = tl.program_id(0) * R + tl.arange(0, R)[:, None]
+    c = tl.program_id(1) * C + tl.arange(0, C)
+    out_channels = channels
+    if HALVES:
+        out_channels = channels // 2
+    inside = (r < rows) & (c < out_channels)[None, :]
+    value = load_normed(x, r, c, inside, channels, mean, inverse, weight, bias)
+    if HALVES:
+        value += load_normed(x, r, c + out_channels, inside, channels, mean, inverse, weight, bias)
+    if RELU:
+        value = tl.maximum(value, 0.0)
+    tl.store(out + r.to(tl.int64) * out_channels + c[None, :], value, mask=inside)
+
+
+@triton.jit
+def load_gradient(
+    x, grad, r, c, inside, channels, mean, inverse, weight, bias, RELU: tl.constexpr, HALVES: tl.constexpr
+):
+    """Return deviation over standard deviation, and the gradient of the norm's output, of a tile."""
+    at = r.to(tl.int64) * channels + c[None, :]
+    if HALVES:
+        half = channels // 2
+        g = tl.load(grad + r.to(tl.int64) * half + (c % half)[None, :], mask=inside, other=0.0).to(tl.float32)
+    else:
+        g = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+    valid = c < channels
+    m = tl.load(mean + c, mask=valid, other=0.0)[None, :]
+    deviation = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - m) * tl.load(
+        inverse + c, mask=valid, other=0.0
+    )[None, :]
+    if RELU:
+        w = tl.load(weight + c, mask=valid, other=0.0)[None, :]
+        b = tl.load(bias + c, mask=valid, other=0.0)[None, :]
+        g = tl.where(deviation * w + b > 0, g, 0.0)
+    return deviation, g
+
+
+@triton.jit
+def sum_gradients(
+    x,
+    grad,
+    mean,
+    inverse,
+    weight,
+    bias,
+    shares,
+    rows,
+    channels,
+    per_share,
+    RELU: tl.constexpr,
+    HALVES: tl.constexpr,
+    C: tl.constexpr,
+    R: tl.constexpr,
+):
+    """Write [2, share, channel]: sums of the gradient, and of the gradient times the deviation."""
+    share, num_shares = tl.program_id(0), tl.num_programs(0)
+    c = tl.program_id(1) * C + tl.arange(0, C)
+    valid = c < channels
+    total = tl.zeros([R, C], tl.float32)
+    products = tl.zeros([R, C], tl.float32)
+    begin = share * per_share
+    end = tl.minimum(begin + per_share, rows)
+    for r0 in range(begin, end, R):
+        r = r0 + tl.arange(0, R)[:, None]
+        inside = (r < end) & valid[None, :]
+        deviation, g = load_gradient(x, grad, r, c, inside, channels, mean, inverse, weight, bias, RELU, HALVES)
+        total += g
+        products += g * deviation
+    tl.store(shares + share * channels + c, tl.sum(total, 0), mask=valid)
+    tl.store(shares + (num_shares + share) * channels + c, tl.sum(products, 0), mask=valid)
+
+
+@triton.jit
+def finish_gradients(shares, grads, channels, num_shares, C: tl.constexpr, S: tl.constexpr):
+    """Add the shares: [2, channel]."""
+    c = tl.program_id(0) * C + tl.arange(0, C)
+    which = tl.program_id(1)
+    valid = c < channels
+    total = tl.zeros([C], tl.float32)
+    for s0 in range(0, num_shares, S):
+        s = s0 + tl.arange(0, S)[:, None]
+        at = (which * num_shares + s) * channels + c[None, :]
+        total += tl.sum(tl.load(shares + at, mask=(s < num_shares) & valid[None, :], other=0.0), 0)
+    tl.store(grads + which * channels + c, total, mask=valid)
+
+
+@triton.jit
+def normalize_backward(
+    x,
+    grad,
+    mean,
+    inverse,
+    weight,
+    bias,
+    grads,
+    grad_x,
+    rows,
+    channels,
+    RELU: tl.constexpr,
+    HALVES: tl.constexpr,
+    C: tl.constexpr,
+    R: tl.constexpr,
+):
+    """Write the gradient of the map from the sums of `finish_gradients`."""
+    r = tl.program_id(0) * R + tl.arange(0, R)[:, None]
+    c = tl.program_id(1) * C + tl.arange(0, C)
+    valid = c < channels
+    inside = (r < rows) & valid[None, :]
+    deviation, g = load_gradient(x, grad, r, c, inside, channels, mean, inverse, weight, bias, RELU, HALVES)
+    scale = tl.load(inverse + c, mask=valid, other=0.0) * tl.load(weight + c, mask=valid, other=0.0)
+    mean_g = tl.load(grads + c, mask=valid, other=0.0) / rows
+    mean_product = tl.load(grads + channels + c, mask=valid, other=0.0) / rows
+    value = scale[None, :] * (g - mean_g[None, :] - deviation * mean_product[None, :])
+    tl.store(grad_x + r.to(tl.int64) * channels + c[None, :], value, mask=inside)

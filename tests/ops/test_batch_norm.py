@@ -1,0 +1,57 @@
+"""The fused batch norm against PyTorch's: on a GPU where there is one, else in Triton's interpreter."""
+
+import pytest
+import torch
+
+from axial_deeplab.ops.batch_norm import batch_norm
+
+
+@pytest.mark.parametrize(("rows", "channels"), [(2, 2), (7, 6), (130, 70), (65, 16)])
+@pytest.mark.parametrize("follows", [None, "relu", "add_halves"])
+@pytest.mark.usefixtures("poisoned")
+def test_equals_the_norm_of_pytorch(rows: int, channels: int, follows: str | None, device: str) -> None:
+    generator = torch.Generator().manual_seed(rows)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
+    x, weight, bias = draw(rows, channels) * 2 + 100, draw(channels), draw(channels)
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        leaves = [t.to(dtype).requires_grad_() for t in (x, weight, bias)]
+        running_mean, running_var = torch.zeros(channels, dtype=dtype, device=device), torch.ones(channels, dtype=dtype, device=device)
+        if dtype == torch.float64:
+            out = torch.nn.functional.batch_norm(leaves[0], running_mean, running_var, *leaves[1:], True, 0.1, 1e-3)
+            if follows == "relu":
+                out = out.relu()
+            elif follows == "add_halves":
+                out = out[:, : channels // 2] + out[:, channels // 2 :]
+        else:
+            options = {} if follows is None else {follows: True}
+            out = batch_norm(*leaves, running_mean, running_var, eps=1e-3, momentum=0.1, correction=1, **options)
+        grad = torch.linspace(-1, 2, out.numel(), dtype=dtype, device=device).view(out.shape)
+        results.append([out, *torch.autograd.grad(out, leaves, grad), running_mean, running_var])
+    for expected, actual in zip(*results, strict=True):
+        torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=2e-4)
+
+
+def test_biased_running_variance(device: str) -> None:
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).to(device)
+    ones = torch.ones(4, device=device)
+    mean, variance = torch.zeros(4, device=device), ones.clone()
+    batch_norm(x, ones, ones, mean, variance, eps=1e-3, momentum=1.0, correction=0)
+    torch.testing.assert_close(variance, x.var(0, correction=0))
+    torch.testing.assert_close(mean, x.mean(0))
+
+
+def test_operators_keep_their_contract(device: str) -> None:
+    from axial_deeplab.ops.batch_norm import batch_statistics, normalize_batch, normalize_batch_backward
+
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).to(device)
+    ones = torch.ones(4, device=device)
+    forward = ("test_schema", "test_faketensor")
+    torch.library.opcheck(batch_statistics, (x, ones.clone(), ones.clone(), 1e-3, 0.1, 1), test_utils=forward)
+    leaves = [t.clone().requires_grad_() for t in (x, ones, ones)]
+    checks = (*forward, "test_autograd_registration")
+    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, True, False), test_utils=checks)
+    torch.library.opcheck(normalize_batch_backward, (x, x, ones, ones, ones, ones, True, False), test_utils=forward)
