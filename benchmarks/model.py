@@ -2,8 +2,9 @@
 
     python -m benchmarks.model [--output benchmarks/results/model.json]
 
-bfloat16 autocast, channels-last. A training step is forward, backward and SGD; for inference norms are folded. "graph" replays the same step as one CUDA graph:
-what the GPU needs once Python is out of the way.
+bfloat16 autocast, channels-last. A training step is forward, backward and SGD. For inference the norms first see a batch, so
+that logits are as large as in a trained network, and are then folded. "graph" replays the same step as one CUDA graph: what the
+GPU needs once Python is out of the way.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from axial_deeplab.data.files import write_json
 from axial_deeplab.layers.folding import fold_norms
+from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
 from axial_deeplab.models import build_model
 from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig, build_axial_resnet
 from benchmarks.gpu_timing import capture, describe_machine, measure_ms
@@ -80,6 +82,7 @@ def measure(build: Callable[[], nn.Module], batch: int, side: int, trained: bool
             model(images)
 
     if not trained:
+        calibrate_norms(model, images)
         fold_norms(model, dtype=torch.bfloat16)
     call = step if trained else infer
     call()
@@ -88,6 +91,17 @@ def measure(build: Callable[[], nn.Module], batch: int, side: int, trained: bool
     result["graph_ms"] = measure_ms(capture(call), 10)
     torch.cuda.empty_cache()
     return result
+
+
+def calibrate_norms(model: nn.Module, images: Tensor) -> None:
+    """Let the running statistics be those of a batch."""
+    for norm in model.modules():
+        if isinstance(norm, BatchNorm | SimilarityNorm):
+            norm.momentum = 1.0
+    model.train()
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+        model(images)
+    model.eval()
 
 
 if __name__ == "__main__":

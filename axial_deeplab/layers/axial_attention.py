@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
-from axial_deeplab.ops import Backend, RelativeTables, attend_packed, compute_packed_moments
+from axial_deeplab.ops import Backend, RelativeTables, attend_packed, compute_packed_moments, compute_packed_scales
+from axial_deeplab.ops.geometry import count_visible_pairs
 
 AXES = {"depth": -3, "height": -2, "width": -1}
 
@@ -107,17 +108,18 @@ class AxialAttention(nn.Module):
 
     def compute_scales(self, packed: Tensor) -> Tensor:
         """Return the factors [term, head] that the batch norm on the similarity terms comes down to."""
-        if not self.similarity_norm.uses_batch_statistics:
-            return self.similarity_norm(None)
-        moments = compute_packed_moments(
-            packed,
-            self.tables,
-            num_heads=self.num_heads,
-            key_dim=self.key_dim,
-            span=self.span,
-            backend=self.backend,
+        norm = self.similarity_norm
+        if not norm.uses_batch_statistics:
+            return norm(None)
+        options = {"num_heads": self.num_heads, "key_dim": self.key_dim, "span": self.span}
+        if norm.is_shared:
+            return norm(compute_packed_moments(packed, self.tables, backend=self.backend, **options))
+        scales, mean, variance = compute_packed_scales(
+            packed, self.tables, norm.weight, eps=norm.eps, backend=self.backend, **options
         )
-        return self.similarity_norm(moments)
+        lines = packed.shape[0] * packed.shape[2]
+        norm.update_running_statistics(mean, variance, lines * count_visible_pairs(packed.shape[1], self.span))
+        return scales
 
     def _merge(self, retrieved: Tensor) -> Tensor:
         """Normalise what was retrieved and add content and position: [..., out_channels]."""

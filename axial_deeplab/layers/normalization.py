@@ -41,10 +41,17 @@ class _RunningNorm(nn.Module):
     def uses_batch_statistics(self) -> bool:
         return self.training and not self.frozen
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the statistics are those of several processes."""
+        return self.synchronized and _count_processes() > 1
+
     @torch.no_grad()
-    def update_running_statistics(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+    def update_running_statistics(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
         """Move the running statistics towards a batch with `count` values and this biased variance."""
-        variance = variance * (count / (count - self.correction).clamp_min(1))
+        if self.correction:
+            rest = count - self.correction
+            variance = variance * (count / (rest.clamp_min(1) if isinstance(rest, Tensor) else max(rest, 1)))
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
 
@@ -60,18 +67,13 @@ class BatchNorm(_RunningNorm):
 
     def forward(self, x: Tensor, *, relu: bool = False, add_halves: bool = False) -> Tensor:
         """Normalise, then apply a ReLU, or add the second half of the channels to the first."""
-        if self.uses_batch_statistics and not self._is_shared and can_fuse(x):
+        if self.uses_batch_statistics and not self.is_shared and can_fuse(x):
             return self._normalize_fused(x, relu=relu, add_halves=add_halves)
         normed = self._normalize(x)
         if add_halves:
             first, second = normed.chunk(2, dim=1)
             return first + second
         return normed.relu_() if relu else normed
-
-    @property
-    def _is_shared(self) -> bool:
-        """Whether the statistics are those of several processes."""
-        return self.synchronized and _count_processes() > 1
 
     def _normalize_fused(self, x: Tensor, *, relu: bool, add_halves: bool) -> Tensor:
         rows = x if x.ndim == 2 else x.permute(0, 2, 3, 1).flatten(0, 2)
@@ -83,7 +85,7 @@ class BatchNorm(_RunningNorm):
     def _normalize(self, x: Tensor) -> Tensor:
         if not self.uses_batch_statistics:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        if self._is_shared:
+        if self.is_shared:
             return self._normalize_across_processes(x)
         # The batch norm keeps what it is given for the backward pass, so the buffers are changed outside of it.
         mean, variance = self.running_mean.clone(), self.running_var.clone()
@@ -126,7 +128,7 @@ class SimilarityNorm(_RunningNorm):
         if not self.uses_batch_statistics:
             return self.weight * (self.running_var + self.eps).rsqrt()
         assert moments is not None
-        if self.synchronized and _count_processes() > 1:
+        if self.is_shared:
             flat = torch.cat([moments.sum.flatten(), moments.sum_of_squares.flatten(), moments.num_pairs[None]])
             total, squares, count = _all_reduce(flat).split([moments.sum.numel(), moments.sum.numel(), 1])
             shape = moments.sum.shape

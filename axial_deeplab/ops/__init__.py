@@ -6,6 +6,7 @@ from axial_deeplab.ops.axial_attention import (
     attend_packed,
     axial_attention,
     compute_packed_moments,
+    compute_packed_scales,
 )
 from axial_deeplab.ops.moments import SimilarityMoments, compute_similarity_moments
 
@@ -16,5 +17,6 @@ __all__ = [
     "attend_packed",
     "axial_attention",
     "compute_packed_moments",
+    "compute_packed_scales",
     "compute_similarity_moments",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "axial_attention",
     "choose_backend",
     "compute_packed_moments",
+    "compute_packed_scales",
 ]
 
 Backend = Literal["auto", "cuda", "triton", "chunked", "reference"]
@@ -135,14 +136,53 @@ def compute_packed_moments(
         ValueError: As `axial_attention`, and if the query and key tables have different numbers of rows.
     """
     value_dim = _check_packed(qkv, tables, num_heads, key_dim)
-    if tables.query is not None and tables.key is not None and len(tables.query) != len(tables.key):
-        raise ValueError(f"query and key table must have the same rows, got {len(tables.query)} and {len(tables.key)}")
+    _check_equal_rows(tables)
     if choose_backend(qkv, key_dim, value_dim, backend) == "triton":
         from axial_deeplab.ops.fused import compute_moments_fused
 
         return compute_moments_fused(qkv, tables, num_heads=num_heads, key_dim=key_dim, span=span)
     q, k, _ = unpack_heads(qkv, num_heads, [key_dim, key_dim, value_dim])
     return compute_similarity_moments(q, k, tables, span=span)
+
+
+def compute_packed_scales(
+    qkv: Tensor,
+    tables: RelativeTables,
+    weight: Tensor,
+    *,
+    num_heads: int,
+    key_dim: int,
+    span: int | None = None,
+    eps: float,
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a batch norm on the similarity terms comes down to: `weight / sqrt(variance + eps)` of each term and head.
+
+    Args:
+        qkv: As in `attend_packed`.
+        tables: As in `attend_packed`; those of query and key have the same number of rows.
+        weight: [term, head].
+        num_heads: Number of heads.
+        key_dim: Channels of a query or key.
+        span: As in `attend_packed`.
+        eps: Added to the variance.
+        backend: As in `axial_attention`.
+
+    Returns:
+        Scales, mean and biased variance of the batch, each [term, head]; gradients go through the scales only.
+
+    Raises:
+        ValueError: As `compute_packed_moments`.
+    """
+    value_dim = _check_packed(qkv, tables, num_heads, key_dim)
+    _check_equal_rows(tables)
+    if choose_backend(qkv, key_dim, value_dim, backend) == "triton":
+        from axial_deeplab.ops.similarity_scales import compute_scales_fused
+
+        return compute_scales_fused(qkv, tables, weight, num_heads=num_heads, key_dim=key_dim, span=span, eps=eps)
+    q, k, _ = unpack_heads(qkv, num_heads, [key_dim, key_dim, value_dim])
+    mean, variance = compute_similarity_moments(q, k, tables, span=span).compute_mean_and_variance()
+    return weight * (variance + eps).rsqrt().to(weight.dtype), mean.detach(), variance.detach()
 
 
 def choose_backend(x: Tensor, key_dim: int, value_dim: int, backend: Backend = "auto") -> Backend:
@@ -217,6 +257,11 @@ def _check_packed(qkv: Tensor, tables: RelativeTables, num_heads: int, key_dim: 
     value_dim = qkv.shape[3] // num_heads - 2 * key_dim
     _check_tables(tables, key_dim, value_dim)
     return value_dim
+
+
+def _check_equal_rows(tables: RelativeTables) -> None:
+    if tables.query is not None and tables.key is not None and len(tables.query) != len(tables.key):
+        raise ValueError(f"query and key table must have the same rows, got {len(tables.query)} and {len(tables.key)}")
 
 
 def _check_scales(scales: Tensor, tables: RelativeTables, num_heads: int) -> None:

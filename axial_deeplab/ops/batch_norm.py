@@ -74,7 +74,7 @@ def batch_statistics(
     triton_norm.sum_rows[num_shares, columns](x, shares, rows, channels, per_share, C=block, R=ROWS)
     statistics = (mean, inverse, running_mean, running_var)
     numbers = (rows, channels, num_shares, eps, momentum, correction)
-    triton_norm.finish_statistics[(columns,)](x, shares, *statistics, *numbers, C=block, S=32)
+    triton_norm.finish_statistics[(-(-channels // 16),)](x, shares, *statistics, *numbers, C=16, S=128)
     return mean, inverse
 
 
@@ -103,9 +103,7 @@ def normalize_batch(
 
 
 @normalize_batch.register_fake
-def _(
-    x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor, relu: bool, add_halves: bool
-) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor, relu: bool, add_halves: bool) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1] // 2 if add_halves else x.shape[1])
 
 
@@ -126,7 +124,7 @@ def normalize_batch_backward(
     given = (x, grad, mean, inverse, weight, bias)
     options = {"RELU": relu, "HALVES": add_halves, "C": block, "R": ROWS}
     triton_norm.sum_gradients[num_shares, columns](*given, shares, rows, channels, per_share, **options)
-    triton_norm.finish_gradients[columns, 2](shares, grads, channels, num_shares, C=block, S=32)
+    triton_norm.finish_gradients[-(-channels // 16), 2](shares, grads, channels, num_shares, C=16, S=128)
     triton_norm.normalize_backward[-(-rows // ROWS), columns](*given, grads, grad_x, rows, channels, **options)
     return grad_x, grads
 

@@ -51,14 +51,27 @@ def launch_backward_cuda(
     query_channels = g.num_heads * g.key_dim
     # Blocks that see only some of the queries leave the shares of the others as they are.
     make = torch.empty if g.sees_all or blocks == 1 else torch.zeros
-    query_shares = make((blocks if blocks > 1 else 0, *qkv.shape[:3], query_channels), dtype=torch.float32, device=qkv.device)
+    query_shares = make(
+        (blocks if blocks > 1 else 0, *qkv.shape[:3], query_channels), dtype=torch.float32, device=qkv.device
+    )
     row_shares = scales.new_empty(head_blocks * blocks * slots, 2 * g.reach + 1, g.pitch)
     scale_shares = scales.new_empty(head_blocks, blocks * slots, 3, HEADS)
-    tensors = (qkv, packed_rows, scales, retrieved, lse, grad_retrieved, grad_qkv, query_shares, row_shares, scale_shares)
+    tensors = (
+        qkv,
+        packed_rows,
+        scales,
+        retrieved,
+        lse,
+        grad_retrieved,
+        grad_qkv,
+        query_shares,
+        row_shares,
+        scale_shares,
+    )
     _launch("backward", plan, (slots, blocks, head_blocks), tensors, g, margin)
     if blocks > 1:
         grad_qkv[..., :query_channels] = query_shares.sum(0)
-    return grad_qkv, row_shares.sum(0), scale_shares.sum(1).transpose(0, 1).flatten(1)
+    return grad_qkv, row_shares, scale_shares.sum(1).transpose(0, 1).flatten(1)
 
 
 def _count_slots(items: int, others: int, plan: Plan, device: torch.device) -> int:
@@ -75,7 +88,9 @@ def _count_slots(items: int, others: int, plan: Plan, device: torch.device) -> i
     return max(1, min(items, -(-processors * resident // others)))
 
 
-def _launch(name: str, plan: Plan, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], g: Geometry, margin: int) -> None:
+def _launch(
+    name: str, plan: Plan, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], g: Geometry, margin: int
+) -> None:
     device = tensors[0].device
     kernel = load_kernel(name, plan.constants, device.index, plan.shared_bytes)
     numbers = (g.num_lines, g.inner, g.length, g.reach, margin)

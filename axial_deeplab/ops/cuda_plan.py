@@ -69,7 +69,7 @@ def plan_forward(g: Geometry, shared_limit: int, *, keep_lse: bool) -> Plan | No
 def plan_backward(g: Geometry, shared_limit: int) -> Plan | None:
     """Return how to run the backward kernel, or `None` if shared memory does not suffice."""
     tiles = -(-g.length // TILE)
-    group_warps = 1 if g.width <= 4 and tiles <= 4 else 2 if g.width <= 4 or tiles <= 4 and g.width <= 8 else 4
+    group_warps = 1 if g.width <= 4 and tiles <= 4 else 2 if g.width <= 4 or (tiles <= 4 and g.width <= 8) else 4
     for groups in _order_groups(tiles, (4, 3, 2, 1) if tiles <= 4 else (3, 2, 1)):
         shared = _count_backward_bytes(g, groups)
         if shared <= shared_limit:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from axial_deeplab.ops import triton_flops  # noqa: F401  registers what the operators cost
-from axial_deeplab.ops.geometry import compute_reach, expand_table
+from axial_deeplab.ops.geometry import compute_reach, count_visible_pairs
 from axial_deeplab.ops.moments import SimilarityMoments
 from axial_deeplab.ops.reference import RelativeTables
 from axial_deeplab.ops.triton_autograd import attention, explain_why_not, similarity_statistics
@@ -25,13 +25,9 @@ def attend_fused(
     backend: str = "auto",
 ) -> Tensor:
     """Compute what `attend_packed` promises; see there. The backend is "cuda", "triton", or "auto" for the faster one."""
-    length = qkv.shape[1]
-    reach = compute_reach(length, span)
-    rows = [
-        None if table is None else expand_table(table, length)[length - 1 - reach : length + reach] for table in tables
-    ]
-    wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (qkv, *rows, scales))
-    retrieved, _ = attention(qkv, *rows, _spread_scales(scales, tables), num_heads, key_dim, span, wanted, backend)
+    wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (qkv, *tables, scales))
+    options = (num_heads, key_dim, span, wanted, backend)
+    retrieved, _ = attention(qkv, *tables, _spread_scales(scales, tables), *options)
     return retrieved
 
 
@@ -61,9 +57,8 @@ def compute_moments_fused(
         moments = torch.cat([moments[:, None], position.double()], dim=1)
     else:
         moments = moments[:, None]
-    length, reach = qkv.shape[1], compute_reach(qkv.shape[1], span)
-    visible_pairs = length * (2 * reach + 1) - reach * (reach + 1)
-    num_pairs = torch.full((), qkv.shape[0] * qkv.shape[2] * visible_pairs, dtype=torch.float64, device=qkv.device)
+    pairs = qkv.shape[0] * qkv.shape[2] * count_visible_pairs(qkv.shape[1], span)
+    num_pairs = torch.full((), pairs, dtype=torch.float64, device=qkv.device)
     return SimilarityMoments(moments[0], moments[1], num_pairs)
 
 

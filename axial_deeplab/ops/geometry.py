@@ -22,6 +22,12 @@ def compute_reach(length: int, span: int | None) -> int:
     return min((span - 1) // 2, length - 1)
 
 
+def count_visible_pairs(length: int, span: int | None) -> int:
+    """Return how many pairs of query and key a line has in which the query sees the key."""
+    reach = compute_reach(length, span)
+    return length * (2 * reach + 1) - reach * (reach + 1)
+
+
 def compute_visibility(length: int, span: int | None, device: torch.device) -> Tensor | None:
     """Return which key each query sees, or `None` where every query sees every key."""
     reach = compute_reach(length, span)

@@ -16,7 +16,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.geometry import compute_reach, compute_visibility, expand_table, select_window_ends
+from axial_deeplab.ops.geometry import (
+    compute_reach,
+    compute_visibility,
+    count_visible_pairs,
+    expand_table,
+    select_window_ends,
+)
 from axial_deeplab.ops.reference import RelativeTables
 
 
@@ -55,8 +61,7 @@ def compute_similarity_moments(q: Tensor, k: Tensor, tables: RelativeTables, *, 
         vectors = torch.stack([x for x, _ in terms])  # [term, line, head, length, dim]
         position = _sum_position(vectors, torch.stack([table.to(dtype) for _, table in terms]), reach)
         sums, squares = torch.cat([sums, position[0]]), torch.cat([squares, position[1]])
-    visible_pairs = length * (2 * reach + 1) - reach * (reach + 1)
-    num_pairs = torch.full((), q.shape[0] * visible_pairs, dtype=torch.float64, device=q.device)
+    num_pairs = torch.full((), q.shape[0] * count_visible_pairs(length, span), dtype=torch.float64, device=q.device)
     return SimilarityMoments(sums, squares, num_pairs)
 
 

@@ -3,7 +3,7 @@
 Source of the formulas: docs/kernels.md.
 """
 
-from functools import partial
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,9 +18,12 @@ from axial_deeplab.ops.triton_fallback import (
     run_or_fall_back,
     sum_plainly,
 )
-from axial_deeplab.ops.triton_launch import align, launch_backward, launch_forward, pack_rows, unpack_rows
+from axial_deeplab.ops.triton_launch import align, launch_backward, launch_forward
+from axial_deeplab.ops.triton_rows import launch_pack, launch_unpack
 from axial_deeplab.ops.triton_statistics import launch_statistics, launch_statistics_backward
 from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM, Geometry, compute_margin
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -43,9 +46,9 @@ def explain_why_not(device: torch.device, dtype: torch.dtype, key_dim: int, valu
 @torch.library.custom_op("axial_deeplab::attention", mutates_args=())
 def attention(
     qkv: Tensor,
-    query_rows: Tensor | None,
-    key_rows: Tensor | None,
-    value_rows: Tensor | None,
+    query_table: Tensor | None,
+    key_table: Tensor | None,
+    value_table: Tensor | None,
     scales: Tensor,
     num_heads: int,
     key_dim: int,
@@ -57,9 +60,9 @@ def attention(
 
     Args:
         qkv: [outer, length, inner, num_heads * (2 * key_dim + value_dim)], contiguous: queries, keys, values of all heads.
-        query_rows: [2 * reach + 1, key_dim], a row for every distance that occurs, ascending; or `None`.
-        key_rows: The same.
-        value_rows: [2 * reach + 1, value_dim], or `None`.
+        query_table: [2 * max_distance + 1, key_dim], ascending distance; or `None`.
+        key_table: The same.
+        value_table: [2 * max_distance + 1, value_dim], or `None`.
         scales: float32 [3, num_heads] of the content, query and key term; those of absent terms are not used.
         num_heads: Number of heads.
         key_dim: Channels of a query or key.
@@ -71,32 +74,34 @@ def attention(
         What is retrieved, [outer, length, inner, channels], content before position; and the log-sum-exp of the logits in
         base 2, float32 [length, outer * inner * num_heads], of no length unless it is kept.
     """
-    rows = (query_rows, key_rows, value_rows)
-    geometry = _describe(qkv, rows, num_heads, key_dim, span)
+    tables = (query_table, key_table, value_table)
+    geometry = _describe(qkv, tables, num_heads, key_dim, span)
     margin = compute_margin(geometry.width)
-    packed_rows = pack_rows(rows, margin, qkv.device)
-    given = (align(qkv), packed_rows, scales.float().contiguous())
+    scales = scales.float().contiguous()
+
+    def run(launch: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        given = (align(qkv), launch_pack(tables, geometry, margin, qkv.device), scales)
+        return launch(*given, geometry, margin, keep_lse=keep_lse)
 
     def run_portable() -> tuple[Tensor, Tensor]:
         return run_or_fall_back(
-            lambda: launch_forward(*given, geometry, margin, keep_lse=keep_lse),
-            lambda: attend_plainly(qkv, rows, scales, geometry, span),
+            lambda: run(launch_forward),
+            lambda: attend_plainly(qkv, tables, scales, geometry, span),
             (geometry.kind, qkv.dtype),
             qkv.device,
         )
 
     if not uses_cuda(qkv.device, qkv.dtype, geometry, backend):
         return run_portable()
-    run = partial(launch_forward_cuda, *given, geometry, margin, keep_lse=keep_lse)
-    return run_or_fall_back(run, run_portable, ("cuda", geometry.kind), qkv.device)
+    return run_or_fall_back(lambda: run(launch_forward_cuda), run_portable, ("cuda", geometry.kind), qkv.device)
 
 
 @attention.register_fake
 def _(
     qkv: Tensor,
-    query_rows: Tensor | None,
-    key_rows: Tensor | None,
-    value_rows: Tensor | None,
+    query_table: Tensor | None,
+    key_table: Tensor | None,
+    value_table: Tensor | None,
     scales: Tensor,
     num_heads: int,
     key_dim: int,
@@ -106,7 +111,7 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     outer, length, inner, channels = qkv.shape
     value_channels = channels - 2 * num_heads * key_dim
-    retrieved = qkv.new_empty((outer, length, inner, (1 + (value_rows is not None)) * value_channels))
+    retrieved = qkv.new_empty((outer, length, inner, (1 + (value_table is not None)) * value_channels))
     return retrieved, scales.new_empty((length * keep_lse, outer * inner * num_heads), dtype=torch.float32)
 
 
@@ -114,9 +119,9 @@ def _(
 def attention_backward(
     grad: Tensor,
     qkv: Tensor,
-    query_rows: Tensor | None,
-    key_rows: Tensor | None,
-    value_rows: Tensor | None,
+    query_table: Tensor | None,
+    key_table: Tensor | None,
+    value_table: Tensor | None,
     scales: Tensor,
     retrieved: Tensor,
     lse: Tensor,
@@ -124,36 +129,39 @@ def attention_backward(
     key_dim: int,
     span: int | None,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of `qkv`, of the rows side by side (see `unpack_rows`), and of `scales`, float32."""
-    rows = (query_rows, key_rows, value_rows)
-    geometry = _describe(qkv, rows, num_heads, key_dim, span)
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of `qkv`, of the three tables (float32, empty for one that is absent), and of `scales`, float32."""
+    tables = (query_table, key_table, value_table)
+    geometry = _describe(qkv, tables, num_heads, key_dim, span)
     margin = compute_margin(geometry.width)
-    packed_rows = pack_rows(rows, margin, qkv.device)
+    scales = scales.float().contiguous()
     grad = align(grad.to(qkv.dtype))
-    given = (align(qkv), packed_rows, scales.float().contiguous(), align(retrieved), lse, grad)
 
-    def run_portable() -> tuple[Tensor, Tensor, Tensor]:
+    def run(launch: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Gradients:
+        given = (align(qkv), launch_pack(tables, geometry, margin, qkv.device), scales, align(retrieved), lse, grad)
+        grad_qkv, row_shares, grad_scales = launch(*given, geometry, margin)
+        return grad_qkv, *launch_unpack(row_shares, tables, geometry), grad_scales
+
+    def run_portable() -> Gradients:
         return run_or_fall_back(
-            lambda: launch_backward(*given, geometry, margin),
-            lambda: differentiate_plainly(grad, qkv, rows, scales, geometry, span),
+            lambda: run(launch_backward),
+            lambda: differentiate_plainly(grad, qkv, tables, scales, geometry, span),
             (geometry.kind, qkv.dtype),
             qkv.device,
         )
 
     if not uses_cuda(qkv.device, qkv.dtype, geometry, backend):
         return run_portable()
-    run = partial(launch_backward_cuda, *given, geometry, margin)
-    return run_or_fall_back(run, run_portable, ("cuda", geometry.kind), qkv.device)
+    return run_or_fall_back(lambda: run(launch_backward_cuda), run_portable, ("cuda", geometry.kind), qkv.device)
 
 
 @attention_backward.register_fake
 def _(
     grad: Tensor,
     qkv: Tensor,
-    query_rows: Tensor | None,
-    key_rows: Tensor | None,
-    value_rows: Tensor | None,
+    query_table: Tensor | None,
+    key_table: Tensor | None,
+    value_table: Tensor | None,
     scales: Tensor,
     retrieved: Tensor,
     lse: Tensor,
@@ -161,29 +169,30 @@ def _(
     key_dim: int,
     span: int | None,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    geometry = _describe(qkv, (query_rows, key_rows, value_rows), num_heads, key_dim, span)
-    grad_rows = lse.new_empty((2 * geometry.reach + 1, geometry.pitch))
-    return torch.empty_like(qkv, memory_format=torch.contiguous_format), grad_rows, lse.new_empty((3, num_heads))
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    tables = (query_table, key_table, value_table)
+    grads = [lse.new_empty(0 if table is None else table.shape) for table in tables]
+    grad_qkv = torch.empty_like(qkv, memory_format=torch.contiguous_format)
+    return grad_qkv, grads[0], grads[1], grads[2], lse.new_empty((3, num_heads))
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    qkv, query_rows, key_rows, value_rows, scales, ctx.num_heads, ctx.key_dim, ctx.span, _, ctx.backend = inputs  # type: ignore[attr-defined]
-    ctx.save_for_backward(qkv, query_rows, key_rows, value_rows, scales, *output)
+    *tensors, num_heads, key_dim, span, _, backend = inputs
+    ctx.options = (num_heads, key_dim, span, backend)  # type: ignore[attr-defined]
+    ctx.save_for_backward(*tensors, *output)
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor | None, _: Tensor | None) -> tuple:
-    qkv, query_rows, key_rows, value_rows, scales, retrieved, lse = ctx.saved_tensors  # type: ignore[attr-defined]
     if grad is None:
         return (None,) * 10
-    rows = (query_rows, key_rows, value_rows)
-    options = (ctx.num_heads, ctx.key_dim, ctx.span)  # type: ignore[attr-defined]
-    backend: str = ctx.backend  # type: ignore[attr-defined]
-    grad_qkv, grad_rows, grad_scales = attention_backward(grad, qkv, *rows, scales, retrieved, lse, *options, backend)
-    parts = unpack_rows(grad_rows, _describe(qkv, rows, *options))
-    grads = [None if row is None or part is None else part.to(row.dtype) for row, part in zip(rows, parts, strict=True)]
-    return (grad_qkv, *grads, grad_scales.to(scales.dtype), None, None, None, None, None)
+    saved = ctx.saved_tensors  # type: ignore[attr-defined]
+    grad_qkv, *grad_tables, grad_scales = attention_backward(grad, *saved, *ctx.options)  # type: ignore[attr-defined]
+    tables = [
+        None if table is None else grad_table.to(table.dtype)
+        for table, grad_table in zip(saved[1:4], grad_tables, strict=True)
+    ]
+    return (grad_qkv, *tables, grad_scales.to(saved[4].dtype), None, None, None, None, None)
 
 
 attention.register_autograd(_differentiate, setup_context=_save)
@@ -266,9 +275,11 @@ def _differentiate_statistics(ctx: torch.autograd.function.FunctionCtx, *grads: 
 similarity_statistics.register_autograd(_differentiate_statistics, setup_context=_save_statistics)
 
 
-def _describe(qkv: Tensor, rows: tuple[Tensor | None, ...], num_heads: int, key_dim: int, span: int | None) -> Geometry:
+def _describe(
+    qkv: Tensor, tables: tuple[Tensor | None, ...], num_heads: int, key_dim: int, span: int | None
+) -> Geometry:
     outer, length, inner, channels = qkv.shape
-    query, key, value = (row is not None for row in rows)
+    query, key, value = (table is not None for table in tables)
     return Geometry(
         num_lines=outer * inner,
         inner=inner,

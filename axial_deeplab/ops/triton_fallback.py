@@ -20,9 +20,9 @@ from axial_deeplab.ops.reference import (
     compute_attention_weights,
     compute_similarity_terms,
 )
+from axial_deeplab.ops.triton_rows import TableTuple, fold_rows
 from axial_deeplab.ops.triton_tiles import Geometry, round_up
 
-Rows = tuple[Tensor | None, Tensor | None, Tensor | None]
 T = TypeVar("T")
 
 FAILURES = (CompileError, CompilationError, OutOfResources, PTXASError, CalledProcessError)
@@ -61,21 +61,23 @@ def _is_failure(error: Exception) -> bool:
     return no_compiler or isinstance(error, FAILURES)
 
 
-def attend_plainly(qkv: Tensor, rows: Rows, scales: Tensor, g: Geometry, span: int | None) -> tuple[Tensor, Tensor]:
+def attend_plainly(
+    qkv: Tensor, tables: TableTuple, scales: Tensor, g: Geometry, span: int | None
+) -> tuple[Tensor, Tensor]:
     """Return what the forward kernel would, but for the log-sum-exp, which nobody reads then."""
     q, k, v = unpack_heads(qkv, g.num_heads, [g.key_dim, g.key_dim, g.value_dim])
     present = [0, *(term for term, on in enumerate(g.terms[:2], start=1) if on)]
-    parts = axial_attention_reference(q, k, v, tables=RelativeTables(*rows), scales=scales[present], span=span)
+    parts = axial_attention_reference(q, k, v, tables=RelativeTables(*tables), scales=scales[present], span=span)
     retrieved = restore_lines(pack_heads(*(part for part in parts if part is not None)), qkv).contiguous()
     return retrieved, torch.zeros(g.length, g.num_lines * g.num_heads, device=qkv.device)
 
 
 def differentiate_plainly(
-    grad: Tensor, qkv: Tensor, rows: Rows, scales: Tensor, g: Geometry, span: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
+    grad: Tensor, qkv: Tensor, given: TableTuple, scales: Tensor, g: Geometry, span: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return what the backward kernels would, by the same formulas (an operator cannot use autograd inside)."""
     q, k, v = (x.float() for x in unpack_heads(qkv, g.num_heads, [g.key_dim, g.key_dim, g.value_dim]))
-    tables = RelativeTables(*(None if row is None else row.float() for row in rows))
+    tables = RelativeTables(*(None if table is None else table.float() for table in given))
     met = [None if table is None else gather_rows(table, g.length) for table in tables]  # [query, key, dim]
     present = [0, *(term for term, on in enumerate(g.terms[:2], start=1) if on)]
     weights = compute_attention_weights(q, k, tables, scales=scales[present].float(), span=span)
@@ -102,8 +104,10 @@ def differentiate_plainly(
     for term, similarity in zip(present, compute_similarity_terms(q, k, tables), strict=True):
         grad_scales[term] = (grad_logits * similarity).sum((0, 2, 3))
     grad_qkv = restore_lines(pack_heads(grad_q, grad_k, grad_v), qkv).to(qkv.dtype).contiguous()
-    packed = torch.cat(grad_rows, dim=1) if grad_rows else grad_scales.new_zeros(2 * g.reach + 1, 0)
-    return grad_qkv, packed, grad_scales
+    grads = [grad_scales.new_empty(0 if table is None else table.shape) for table in tables]
+    if grad_rows:
+        fold_rows(torch.cat(grad_rows, dim=1), grads, g)
+    return grad_qkv, grads[0], grads[1], grads[2], grad_scales
 
 
 def sum_plainly(qkv: Tensor, g: Geometry, span: int | None) -> tuple[Tensor, Tensor, Tensor]:

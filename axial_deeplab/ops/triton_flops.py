@@ -13,9 +13,9 @@ Shape = tuple[int, ...]
 @register_flop_formula(torch.ops.axial_deeplab.attention)
 def count_attention(
     qkv: Shape,
-    query_rows: Shape | None,
-    key_rows: Shape | None,
-    value_rows: Shape | None,
+    query_table: Shape | None,
+    key_table: Shape | None,
+    value_table: Shape | None,
     scales: Shape,
     num_heads: int,
     key_dim: int,
@@ -26,8 +26,8 @@ def count_attention(
     """Count the forward pass: for a pair of positions `key_dim` multiply-adds a similarity term and `value_dim` a sum."""
     outer, length, inner, channels = qkv
     value_dim = channels // num_heads - 2 * key_dim
-    terms = 1 + (query_rows is not None) + (key_rows is not None)
-    sums = 1 + (value_rows is not None)
+    terms = 1 + (query_table is not None) + (key_table is not None)
+    sums = 1 + (value_table is not None)
     seen = length if span is None else min(length, span)
     return 2 * outer * inner * length * seen * num_heads * (terms * key_dim + sums * value_dim)
 
@@ -35,5 +35,5 @@ def count_attention(
 @register_flop_formula(torch.ops.axial_deeplab.attention_backward)
 def count_attention_backward(grad: Shape, *arguments: Any, **_: Any) -> int:
     """Count the backward pass as twice the forward one, as for a matrix product; what is recomputed does not count."""
-    qkv, query_rows, key_rows, value_rows, scales, _retrieved, _lse, *options = arguments
-    return 2 * count_attention(qkv, query_rows, key_rows, value_rows, scales, *options)
+    qkv, query_table, key_table, value_table, scales, _retrieved, _lse, *options = arguments
+    return 2 * count_attention(qkv, query_table, key_table, value_table, scales, *options)

@@ -25,7 +25,6 @@ from axial_deeplab.ops.triton_tiles import (
     Geometry,
     choose_tiles,
     describe_sizes,
-    round_up,
     specialize,
     specialize_tables,
 )
@@ -35,28 +34,6 @@ def align(x: Tensor) -> Tensor:
     """Return `x` contiguous and beginning at a multiple of 16 bytes, as wide loads need it; copied only if it is not."""
     x = x.contiguous()
     return x if x.data_ptr() % 16 == 0 else x.clone()
-
-
-def pack_rows(rows: tuple[Tensor | None, Tensor | None, Tensor | None], margin: int, device: torch.device) -> Tensor:
-    """Lay the rows of the tables side by side, each padded to four floats, with `margin` rows of zeros before and after."""
-    parts = [
-        torch.nn.functional.pad(row.float(), (0, round_up(row.shape[1], 4) - row.shape[1], margin, margin))
-        for row in rows
-        if row is not None
-    ]
-    if not parts:
-        return torch.zeros(4, device=device)  # never read
-    return torch.cat(parts, dim=1)
-
-
-def unpack_rows(packed: Tensor, geometry: Geometry) -> list[Tensor | None]:
-    """Return the parts of [row, pitch] without padding; `None` for tables that are switched off."""
-    parts: list[Tensor | None] = []
-    start = 0
-    for dim, on in zip(geometry.row_dims, geometry.terms, strict=True):
-        parts.append(packed[:, start : start + dim] if on else None)
-        start += round_up(dim, 4) if on else 0
-    return parts
 
 
 def launch_forward(
@@ -84,16 +61,15 @@ def launch_backward(
     g: Geometry,
     margin: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of `qkv`, of the rows [distance, pitch] and of the scales [3, head]."""
+    """Return the gradients of `qkv`, shares of those of the rows [share, distance, pitch], and those of the scales [3, head]."""
     given = (qkv, packed_rows, scales)
     grad_qkv, delta = torch.empty_like(qkv), torch.empty_like(lse)
     query_scales = launch_queries(given, (retrieved, lse, grad_retrieved, delta, grad_qkv), g, margin)
     key_scales = launch_keys(given, (lse, grad_retrieved, delta, grad_qkv), g, margin)
     partial = [part.view(len(part), -1, g.num_lines, g.num_heads).sum((1, 2)) for part in (query_scales, key_scales)]
     if not any(g.terms):
-        return grad_qkv, lse.new_zeros(2 * g.reach + 1, 0), torch.cat(partial)
-    grad_rows = launch_tables(given, (lse, grad_retrieved, delta), g, margin)
-    return grad_qkv, grad_rows.sum(0)[: 2 * g.reach + 1], torch.cat(partial)
+        return grad_qkv, lse.new_zeros(1, 2 * g.reach + 1, 0), torch.cat(partial)
+    return grad_qkv, launch_tables(given, (lse, grad_retrieved, delta), g, margin), torch.cat(partial)
 
 
 def launch_queries(given: tuple[Tensor, ...], saved: tuple[Tensor, ...], g: Geometry, margin: int) -> Tensor:

@@ -85,7 +85,18 @@ def load_normed(x, r, c, inside, channels, mean, inverse, weight, bias):
 
 @triton.jit
 def normalize(
-    x, mean, inverse, weight, bias, out, rows, channels, RELU: tl.constexpr, HALVES: tl.constexpr, C: tl.constexpr, R: tl.constexpr
+    x,
+    mean,
+    inverse,
+    weight,
+    bias,
+    out,
+    rows,
+    channels,
+    RELU: tl.constexpr,
+    HALVES: tl.constexpr,
+    C: tl.constexpr,
+    R: tl.constexpr,
 ):
     """Write [row, channel], or half as many channels where halves are added."""
     r = tl.program_id(0) * R + tl.arange(0, R)[:, None]

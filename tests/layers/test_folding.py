@@ -10,7 +10,9 @@ from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig
 
 def build_encoder() -> torch.nn.Module:
     torch.manual_seed(0)
-    config = AxialResNetConfig(width=0.125, blocks=(1, 1, 1, 1), output_stride=16, attention=AttentionConfig(num_heads=2))
+    config = AxialResNetConfig(
+        width=0.125, blocks=(1, 1, 1, 1), output_stride=16, attention=AttentionConfig(num_heads=2)
+    )
     encoder = build_axial_resnet(config)
     for norm in encoder.modules():
         if isinstance(norm, BatchNorm | SimilarityNorm):
@@ -43,6 +45,8 @@ def test_training_mode_is_refused() -> None:
 def test_weights_take_the_type_that_is_asked_for() -> None:
     encoder = build_encoder().float()
     fold_norms(encoder, dtype=torch.bfloat16)
-    assert {p.dtype for name, p in encoder.named_parameters() if ".conv." in name or ".qkv." in name} == {torch.bfloat16}
+    assert {p.dtype for name, p in encoder.named_parameters() if ".conv." in name or ".qkv." in name} == {
+        torch.bfloat16
+    }
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert all(x.isfinite().all() for x in encoder(torch.randn(1, 3, 33, 33)).values())

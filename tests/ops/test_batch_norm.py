@@ -19,7 +19,10 @@ def test_equals_the_norm_of_pytorch(rows: int, channels: int, follows: str | Non
     results = []
     for dtype in (torch.float64, torch.float32):
         leaves = [t.to(dtype).requires_grad_() for t in (x, weight, bias)]
-        running_mean, running_var = torch.zeros(channels, dtype=dtype, device=device), torch.ones(channels, dtype=dtype, device=device)
+        running_mean, running_var = (
+            torch.zeros(channels, dtype=dtype, device=device),
+            torch.ones(channels, dtype=dtype, device=device),
+        )
         if dtype == torch.float64:
             out = torch.nn.functional.batch_norm(leaves[0], running_mean, running_var, *leaves[1:], True, 0.1, 1e-3)
             if follows == "relu":

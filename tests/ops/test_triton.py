@@ -9,7 +9,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from axial_deeplab.layers import AxialAttention
-from axial_deeplab.ops import RelativeTables, attend_packed, axial_attention, compute_packed_moments
+from axial_deeplab.ops import (
+    RelativeTables,
+    attend_packed,
+    axial_attention,
+    compute_packed_moments,
+    compute_packed_scales,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # lanes that are never stored
 
@@ -170,6 +176,23 @@ def test_moments_and_their_gradients_equal_the_reference(case: Case, device: str
         results.append([*moments, *torch.autograd.grad(loss, wanted)])
     for theirs, ours in zip(*results, strict=True):
         assert measure_error(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.length > 1], ids=describe)
+@pytest.mark.usefixtures("poisoned")
+def test_scales_and_their_gradients_equal_the_reference(case: Case, device: str) -> None:
+    results = []
+    for dtype, backend in ((torch.float64, "reference"), (torch.float32, "triton")):
+        inputs = make_inputs(case, device).convert(dtype)
+        tables = RelativeTables(inputs.query, inputs.key, inputs.value)
+        options = {"num_heads": case.heads, "key_dim": case.key_dim, "span": case.span, "eps": 1e-3}
+        scales, mean, variance = compute_packed_scales(inputs.qkv, tables, inputs.scales, backend=backend, **options)
+        wanted = [x for x in (inputs.qkv, inputs.query, inputs.key, inputs.scales) if x is not None]
+        weight = torch.linspace(0.5, 2, scales.numel(), dtype=dtype, device=device).view_as(scales)
+        results.append([scales, mean, variance, *torch.autograd.grad((weight * scales).sum(), wanted)])
+    for theirs, ours in zip(*results, strict=True):
+        assert ours.shape == theirs.shape
+        assert measure_error(ours, theirs) < 2e-5
 
 
 @pytest.mark.parametrize(("axis", "span"), [("height", None), ("width", 5)])

@@ -3,7 +3,7 @@
 import ctypes
 import shutil
 import subprocess
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -26,7 +26,7 @@ def launch_emulated(
     build(name, plan.constants).emulate(*grid, plan.threads, plan.shared_bytes, *pointers, *numbers)
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(name: str, constants: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
     """Compile a kernel with these constants."""
     assert COMPILER is not None
