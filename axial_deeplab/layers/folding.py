@@ -30,6 +30,8 @@ def fold_norms(module: nn.Module, *, dtype: torch.dtype | None = None) -> None:
             part.conv.bias = nn.Parameter(shift)
             part.norm = Folded()  # type: ignore[assignment]
             part.conv.to(dtype=dtype)
+            if part.conv.kernel_size == part.conv.stride == (1, 1) and part.conv.groups == 1:
+                part.conv = Pointwise(part.conv)  # type: ignore[assignment]
         elif isinstance(part, AxialAttention) and isinstance(part.qkv_norm, BatchNorm):
             scale, shift = _compute_affine(part.qkv_norm)
             part.qkv.weight.mul_(scale[:, None])
@@ -38,6 +40,18 @@ def fold_norms(module: nn.Module, *, dtype: torch.dtype | None = None) -> None:
             part.qkv.to(dtype=dtype)
             part.similarity_norm = FixedScales(part.similarity_norm)  # type: ignore[assignment]
             part.retrieved_norm = Affine(part.retrieved_norm)  # type: ignore[assignment]
+
+
+class Pointwise(nn.Module):
+    """A 1x1 convolution as a matrix product, which adds the bias on its way out."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(conv.weight.detach().flatten(1))
+        self.bias = conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.movedim(1, -1), self.weight, self.bias).movedim(-1, 1)
 
 
 class Folded(nn.Module):

@@ -6,7 +6,8 @@ from axial_deeplab.ops.triton_tiles import Geometry, round_up
 
 TILE, HEADS = 16, 8
 MAX_KEY_DIM, MAX_VALUE_DIM = 32, 64
-WARP, REGISTERS = 32, 65536
+WARP, REGISTERS, MAX_THREADS, ENOUGH = 32, 65536, 384, 168
+GROUPS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -51,38 +52,62 @@ def explain_dims(num_heads: int, key_dim: int, value_dim: int) -> str | None:
 
 def plan_forward(g: Geometry, shared_limit: int, *, keep_lse: bool) -> Plan | None:
     """Return how to run the forward kernel, or `None` if shared memory does not suffice."""
-    tiles = -(-g.length // TILE)
     group_warps = 2 if g.width <= 8 else 4
-    for groups in _order_groups(tiles, (4, 2, 3, 5, 1) if g.width <= 4 else (3, 2, 5, 1) if g.width <= 8 else (3, 1)):
-        for keys in (64, 32, 16):
-            if keys > 16 and keys >= 2 * tiles * TILE:
-                continue
-            shared = _count_forward_bytes(g, groups, keys)
-            if shared <= shared_limit and not (keys == 64 and g.width > 8):
-                threads = WARP * group_warps * groups
-                blocks = max(1, REGISTERS // (threads * (128 if threads == 256 else 168)))
-                more = (("KEYS", keys), ("KEEP_LSE", int(keep_lse)))
-                return Plan(group_warps, groups, keys, shared, _list_constants(g, group_warps, groups, blocks) + more)
+    keys = min(64 if g.width <= 8 else 32, round_up(g.length, TILE))
+    for fewer_keys in sorted({keys, 16}, reverse=True):
+        space = {n: _count_forward_bytes(g, n, fewer_keys) for n in GROUPS}
+        # A narrow head needs few registers, so that two blocks of eight warps fit.
+        chosen = _choose_groups(g, group_warps, shared_limit, space, full=128 if g.width <= 4 else ENOUGH)
+        if chosen is not None:
+            groups, blocks = chosen
+            more = (("KEYS", fewer_keys), ("KEEP_LSE", int(keep_lse)))
+            constants = _list_constants(g, group_warps, groups, blocks)
+            return Plan(group_warps, groups, fewer_keys, space[groups], constants + more)
     return None
 
 
 def plan_backward(g: Geometry, shared_limit: int) -> Plan | None:
     """Return how to run the backward kernel, or `None` if shared memory does not suffice."""
     tiles = -(-g.length // TILE)
-    group_warps = 1 if g.width <= 4 and tiles <= 4 else 2 if g.width <= 4 or (tiles <= 4 and g.width <= 8) else 4
-    for groups in _order_groups(tiles, (4, 3, 2, 1) if tiles <= 4 else (3, 2, 1)):
-        shared = _count_backward_bytes(g, groups)
-        if shared <= shared_limit:
-            threads = WARP * group_warps * groups
-            blocks = max(1, min(2, REGISTERS // (threads * 168)))
-            constants = _list_constants(g, group_warps, groups, blocks)
-            return Plan(group_warps, groups, 0, shared, (*constants, ("KEY_BLOCKS_ONE", int(groups >= tiles))))
-    return None
+    narrow = 1 if tiles <= 4 else 2 if tiles <= 20 else 4
+    group_warps = narrow if g.width <= 4 else 2 if g.width <= 8 else 4
+    space = {n: _count_backward_bytes(g, n) for n in GROUPS}
+    chosen = _choose_groups(g, group_warps, shared_limit, space, full=ENOUGH)
+    if chosen is None:
+        return None
+    groups, blocks = chosen
+    constants = (*_list_constants(g, group_warps, groups, min(2, blocks)), ("KEY_BLOCKS_ONE", int(groups >= tiles)))
+    return Plan(group_warps, groups, 0, space[groups], constants)
 
 
-def _order_groups(tiles: int, candidates: tuple[int, ...]) -> list[int]:
-    """Return the candidates that leave the fewest groups idle first, in their own order where equal."""
-    return sorted((n for n in candidates if n <= tiles), key=lambda n: -(-tiles // n) * n)
+def _choose_groups(
+    g: Geometry, group_warps: int, shared_limit: int, space: dict[int, int], *, full: int
+) -> tuple[int, int] | None:
+    """Return how many tiles a block takes and how many blocks a multiprocessor, to have many warps at work and few tiles idle.
+
+    Twelve warps a multiprocessor with 168 registers each were the best of all that was measured, for lines that one block does
+    not hold.
+
+    Args:
+        g: The call.
+        group_warps: Warps of a tile.
+        shared_limit: Shared memory of a multiprocessor in bytes.
+        space: Bytes that a block needs, by the number of its tiles.
+        full: Registers of a thread in a block of 256.
+    """
+    tiles, best, most = -(-g.length // TILE), None, 0.0
+    for groups, shared in space.items():
+        threads = WARP * group_warps * groups
+        if groups > tiles or shared > shared_limit or threads > MAX_THREADS:
+            continue
+        blocks = max(1, REGISTERS // (threads * (full if threads == 256 else ENOUGH)))
+        blocks = min(blocks, shared_limit // shared)
+        at_work = min(blocks * group_warps * groups, 12) * tiles / (-(-tiles // groups) * groups)
+        if groups == tiles:
+            at_work *= 1.5  # no sums over blocks
+        if at_work >= most:
+            best, most = (groups, blocks), at_work
+    return best
 
 
 def _list_constants(g: Geometry, group_warps: int, groups: int, blocks: int) -> tuple[tuple[str, int], ...]:

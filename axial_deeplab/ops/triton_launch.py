@@ -61,7 +61,7 @@ def launch_backward(
     g: Geometry,
     margin: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of `qkv`, shares of those of the rows [share, distance, pitch], and those of the scales [3, head]."""
+    """Return the gradients of `qkv`, shares of the rows' [share, distance, pitch], and those of the scales [3, head]."""
     given = (qkv, packed_rows, scales)
     grad_qkv, delta = torch.empty_like(qkv), torch.empty_like(lse)
     query_scales = launch_queries(given, (retrieved, lse, grad_retrieved, delta, grad_qkv), g, margin)

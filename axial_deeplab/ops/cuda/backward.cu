@@ -221,8 +221,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
       TableSums<VALUE_SHARE> value_sums;
       if (active) {
         const Place at = place.again();
-        const bool edge = tile.is_edge(length, reach);
-        const bool both = tile.query + 8 < length;  // whether the tile's second eight queries exist
+        const bool edge = tile.is_border(length, reach) || Tile::ends_within_half(tile.query, length) ||
+                          Tile::ends_within_half(tile.key, length);
+        const bool both = tile.query + 8 < length;      // whether the tile's second eight queries exist
+        const bool both_keys = tile.key + 8 < length;   // and keys
         u32 seen = 0;                               // of a thread's pairs, one bit each
         if (edge) {
           stay_here();
@@ -281,6 +283,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
               float2 less = *(const float2*)(lses + (head + n) * TILE + half * 8 + 2 * at.t);
 #pragma unroll
               for (int i = 0; i < 4; i++) c[i] = exp2_fast(c[i] - (i % 2 ? less.y : less.x));
+              if (!both_keys) c[2] = c[3] = 0;
               if (edge) {
 #pragma unroll
                 for (int i = 0; i < 4; i++)

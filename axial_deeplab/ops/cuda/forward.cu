@@ -43,7 +43,8 @@ struct Group {
   int length, reach;
 };
 
-// Adds a tile to what its queries retrieve. EDGE: some pairs do not exist or are out of sight. CAREFUL: not the first pass.
+// Adds a tile to what its queries retrieve. EDGE: of eight keys some do not exist or are out of sight. CAREFUL: not the first
+// pass.
 template <bool EDGE, bool CAREFUL>
 WARP_INLINE void attend(Retrieved& got, const Place& place, const Tile& tile, const Group& group, const Tables& tables, u32 k_content,
                         u32 k_position, u32 values, int pass) {
@@ -52,8 +53,8 @@ WARP_INLINE void attend(Retrieved& got, const Place& place, const Tile& tile, co
 
   // One head at a time; a thread has queries g and g + 8, keys 2t, 2t + 1, 2t + 8, 2t + 9.
   const Place at = place.again();
-  const bool both = !EDGE || tile.key + 8 < group.length;  // whether the tile's second eight keys exist
-  u32 seen = 0;                                            // of a thread's pairs, one bit each
+  const bool both = tile.key + 8 < group.length;  // whether the tile's second eight keys exist
+  u32 seen = 0;                                   // of a thread's pairs, one bit each
   if (EDGE) {
 #pragma unroll
     for (int i = 0; i < 8; i++) {
@@ -233,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
           const u32 v = shared_address(values + local * VALUE_PITCH);
           if (pass != DIRECT)
             attend<true, true>(got, place, tile, group, tables, k1, k3, v, pass);
-          else if (tile.is_edge(length, reach))
+          else if (tile.is_border(length, reach) || Tile::ends_within_half(tile.key, length))
             attend<true, false>(got, place, tile, group, tables, k1, k3, v, pass);
           else
             attend<false, false>(got, place, tile, group, tables, k1, k3, v, pass);

@@ -162,11 +162,13 @@ struct Tile {
   int query, key;  // the first of each, on the line
   Unit* rows;      // of the exchange
   u32 exchange;    // its address
-  // Whether some pair of the tile is beyond the line's end or out of sight.
-  WARP_INLINE bool is_edge(int length, int reach) const {
+  // Whether some pair that exists is out of sight.
+  WARP_INLINE bool is_border(int length, int reach) const {
     int last_query = min(query + TILE, length) - 1, last_key = min(key + TILE, length) - 1;
-    return query + TILE > length || key + TILE > length || last_query - key > reach || last_key - query > reach;
+    return last_query - key > reach || last_key - query > reach;
   }
+  // Whether a line ends within the eight positions of a half tile; whole halves are left out otherwise.
+  static WARP_INLINE bool ends_within_half(int first, int length) { return length - first < TILE && (length - first) % 8 != 0; }
   // Whether a pair exists and is in sight.
   static WARP_INLINE bool sees(int query, int key, int length, int reach) {
     int distance = key - query;
