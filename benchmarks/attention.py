@@ -4,14 +4,15 @@
 
 The op is compared with the fastest backend of `F.scaled_dot_product_attention` for the same lines and heads, without
 positions. Some of these backends refuse 4 channels a head: they get 8, with 16 for values. The layer (projection, three batch
-norms, attention, forward and backward in bfloat16) is compared with itself on the reference path. Every result is checked
-first, the op against float64; what is wrong gets no time.
+norms, attention, forward and backward in bfloat16) is compared with itself on the reference path. Times of the op are those
+of a CUDA graph, of theirs too. Every result is checked first, the op against float64; what is wrong gets no time.
 """
 
 import argparse
 import math
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +28,11 @@ from axial_deeplab.ops import RelativeTables, attend_packed
 from benchmarks.gpu_timing import capture, describe_machine, measure_error, measure_ms, measure_peak_mib
 
 NUM_HEADS = 8
-ALLOWED_ERROR = 1e-2
-"""float: bfloat16 rounds inputs and outputs; a wrong kernel is off by far more."""
+ALLOWED_ERROR = 2e-2
+"""float: bfloat16 rounds inputs, weights and outputs; a wrong kernel is off by far more."""
+
+REPEATS = 8
+"""int: Calls in one CUDA graph."""
 
 
 class Shape(NamedTuple):
@@ -100,26 +104,29 @@ def measure_op(shape: Shape) -> dict[str, Any]:
     tables = RelativeTables(*(torch.randn(rows, width, device="cuda") / dim**0.5 for width in (dim, dim, 2 * dim)))
     scales = torch.rand(3, NUM_HEADS, device="cuda") * 0.5 + 0.5 / dim**0.5
     leaves = [x.requires_grad_() for x in (qkv, *tables, scales) if x is not None]
-    attend = partial(
-        attend_packed, qkv, tables=tables, scales=scales, num_heads=NUM_HEADS, key_dim=dim, backend="triton"
-    )
+    attend = partial(attend_packed, qkv, tables=tables, scales=scales, num_heads=NUM_HEADS, key_dim=dim)
     grad = torch.randn_like(attend())
     result: dict[str, Any] = {"error": check_op(shape, leaves, attend())}
     if not result["error"] < ALLOWED_ERROR:
         return result | {"wrong": True}
     with torch.no_grad():
-        result["forward_ms"] = measure_ms(attend)
-    result["both_ms"] = measure_ms(lambda: torch.autograd.grad(attend(), leaves, grad))
+        result["forward_ms"] = measure_replayed_ms(attend)
+    result["both_ms"] = measure_replayed_ms(lambda: torch.autograd.grad(attend(), leaves, grad))
     backend, forward, both = measure_sdpa(shape)
     result |= {"sdpa_backend": backend, "sdpa_forward_ms": forward, "sdpa_both_ms": both}
     return result | {"forward_ratio": result["forward_ms"] / forward, "both_ratio": result["both_ms"] / both}
+
+
+def measure_replayed_ms(call: Callable[[], object]) -> float:
+    """Return the time of a call inside a CUDA graph of several: what the GPU needs, without Python."""
+    return measure_ms(capture(lambda: [call() for _ in range(REPEATS)]), 10) / REPEATS
 
 
 def check_op(shape: Shape, leaves: list[Tensor], timed: Tensor) -> float:
     """Return the largest error against float64 on the last four lines: of what is timed, and all gradients of these lines."""
     few = leaves[0][-1:, :, -4:].detach()
     results = []
-    for dtype, backend in ((torch.float64, "reference"), (None, "triton")):
+    for dtype, backend in ((torch.float64, "reference"), (None, "auto")):
         inputs = [x.detach().to(dtype or x.dtype).requires_grad_() for x in (few, *leaves[1:])]
         retrieved = attend_packed(
             inputs[0],
@@ -148,8 +155,10 @@ def measure_sdpa(shape: Shape) -> tuple[str, float, float]:
         with sdpa_kernel(backend):
             try:
                 with torch.no_grad():
-                    forward = measure_ms(lambda: F.scaled_dot_product_attention(q, k, v))
-                both = measure_ms(lambda: torch.autograd.grad(F.scaled_dot_product_attention(q, k, v), (q, k, v), grad))
+                    forward = measure_replayed_ms(lambda: F.scaled_dot_product_attention(q, k, v))
+                both = measure_replayed_ms(
+                    lambda: torch.autograd.grad(F.scaled_dot_product_attention(q, k, v), (q, k, v), grad)
+                )
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:  # not for these shapes
@@ -162,10 +171,10 @@ def measure_layer(shape: Shape) -> dict[str, Any]:
     """Return time and memory of one training pass of a layer, fused and on the reference path."""
     result: dict[str, Any] = {}
     outputs = {}
-    for backend in ("reference", "triton"):
+    for name, backend in (("reference", "reference"), ("fused", "auto")):
         torch.manual_seed(0)
         layer = AxialAttention(shape.channels, "height", key_dim=shape.key_dim, value_dim=2 * shape.key_dim).cuda()
-        layer.backend = backend
+        layer.backend = backend  # type: ignore[assignment]
         x = torch.randn(shape.batch, shape.channels, shape.length, shape.inner, device="cuda")
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         leaves = [x, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
@@ -179,17 +188,17 @@ def measure_layer(shape: Shape) -> dict[str, Any]:
                 out = layer(x)
             return out, *torch.autograd.grad(out, leaves, grad)
 
-        outputs[backend] = [value.detach() for value in train()]
-        result |= {f"{backend}_ms": measure_ms(train, 10), f"{backend}_peak_mib": measure_peak_mib(train)}
-        result[f"{backend}_graph_ms"] = measure_ms(capture(train), 10)
+        outputs[name] = [value.detach() for value in train()]
+        result |= {f"{name}_ms": measure_ms(train, 10), f"{name}_peak_mib": measure_peak_mib(train)}
+        result[f"{name}_graph_ms"] = measure_ms(capture(train), 10)
     # Both round to bfloat16 at every step; what they may differ by is several times what one rounding does.
     error = max(
-        measure_error(ours, theirs) for ours, theirs in zip(outputs["triton"], outputs["reference"], strict=True)
+        measure_error(ours, theirs) for ours, theirs in zip(outputs["fused"], outputs["reference"], strict=True)
     )
     result["difference"] = error
-    if not error < 5 * ALLOWED_ERROR:
+    if not error < 5e-2:
         return {"difference": error, "wrong": True}
-    eager, graph = (result[f"reference_{way}"] / result[f"triton_{way}"] for way in ("ms", "graph_ms"))
+    eager, graph = (result[f"reference_{way}"] / result[f"fused_{way}"] for way in ("ms", "graph_ms"))
     return result | {"speedup": eager, "graph_speedup": graph}
 
 

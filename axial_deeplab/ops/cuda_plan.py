@@ -93,14 +93,14 @@ def _choose_groups(
         group_warps: Warps of a tile.
         shared_limit: Shared memory of a multiprocessor in bytes.
         space: Bytes that a block needs, by the number of its tiles.
-        full: Registers of a thread in a block of 256.
+        full: Registers of a thread where a block of 256 has a whole line.
     """
     tiles, best, most = -(-g.length // TILE), None, 0.0
     for groups, shared in space.items():
         threads = WARP * group_warps * groups
         if groups > tiles or shared > shared_limit or threads > MAX_THREADS:
             continue
-        blocks = max(1, REGISTERS // (threads * (full if threads == 256 else ENOUGH)))
+        blocks = max(1, REGISTERS // (threads * (full if groups == tiles and threads == 256 else ENOUGH)))
         blocks = min(blocks, shared_limit // shared)
         at_work = min(blocks * group_warps * groups, 12) * tiles / (-(-tiles // groups) * groups)
         if groups == tiles:
