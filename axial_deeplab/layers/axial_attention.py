@@ -1,5 +1,7 @@
 """Position-sensitive axial attention as a layer: projection, three batch norms, attention along one axis."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -111,7 +113,7 @@ class AxialAttention(nn.Module):
         norm = self.similarity_norm
         if not norm.uses_batch_statistics:
             return norm(None)
-        options = {"num_heads": self.num_heads, "key_dim": self.key_dim, "span": self.span}
+        options: Any = {"num_heads": self.num_heads, "key_dim": self.key_dim, "span": self.span}
         if norm.is_shared:
             return norm(compute_packed_moments(packed, self.tables, backend=self.backend, **options))
         scales, mean, variance = compute_packed_scales(

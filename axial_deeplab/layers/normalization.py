@@ -77,9 +77,18 @@ class BatchNorm(_RunningNorm):
 
     def _normalize_fused(self, x: Tensor, *, relu: bool, add_halves: bool) -> Tensor:
         rows = x if x.ndim == 2 else x.permute(0, 2, 3, 1).flatten(0, 2)
-        options = {"eps": self.eps, "momentum": self.momentum, "relu": relu, "add_halves": add_halves}
-        running = (self.running_mean, self.running_var)
-        out = batch_norm(rows, self.weight, self.bias, *running, correction=self.correction, **options)
+        out = batch_norm(
+            rows,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            eps=self.eps,
+            momentum=self.momentum,
+            correction=self.correction,
+            relu=relu,
+            add_halves=add_halves,
+        )
         return out if x.ndim == 2 else out.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
 
     def _normalize(self, x: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def launch_backward_cuda(
     # Blocks that see only some of the queries leave the shares of the others as they are.
     make = torch.empty if g.sees_all or blocks == 1 else torch.zeros
     query_shares = make(
-        (blocks if blocks > 1 else 0, *qkv.shape[:3], query_channels), dtype=torch.float32, device=qkv.device
+        (blocks if blocks > 1 else 0, *qkv.shape[:3], query_channels), dtype=qkv.dtype, device=qkv.device
     )
     row_shares = scales.new_empty(head_blocks * blocks * slots, 2 * g.reach + 1, g.pitch)
     scale_shares = scales.new_empty(head_blocks, blocks * slots, 3, HEADS)

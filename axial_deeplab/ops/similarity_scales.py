@@ -128,9 +128,9 @@ def similarity_scales_backward(
     sizes = (length, reach, num_rows)
     triton_scales.meet_rows_backward[length, 3](*given, *grads, *sizes, num_pairs, eps, **options)
     if any(present.values()):
-        given = (query, key, grad_rows_met, grad_products_met, *grad_tables)
-        triton_scales.meet_rows_of_tables_backward[num_rows, 2](*given, *sizes, **present, **tile)
-    return grad_moments, grad_sums, grad_grams, grad_weight, *grad_tables
+        met = (query, key, grad_rows_met, grad_products_met)
+        triton_scales.meet_rows_of_tables_backward[num_rows, 2](*met, *grad_tables, *sizes, **present, **tile)
+    return grad_moments, grad_sums, grad_grams, grad_weight, grad_tables[0], grad_tables[1]
 
 
 @similarity_scales_backward.register_fake

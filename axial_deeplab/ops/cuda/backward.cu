@@ -94,7 +94,7 @@ WARP_INLINE void add_to_rows(float* grads, const TableSums<COUNT>& sums, const P
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     attention_backward(const bf16* __restrict__ qkv, const float* __restrict__ rows, const float* __restrict__ scales,
                        const bf16* __restrict__ retrieved, const float* __restrict__ lse, const bf16* __restrict__ grad_retrieved,
-                       bf16* __restrict__ grad_qkv, float* __restrict__ query_shares, float* __restrict__ row_shares,
+                       bf16* __restrict__ grad_qkv, bf16* __restrict__ query_shares, float* __restrict__ row_shares,
                        float* __restrict__ scale_shares, int num_lines, int inner, int length, int reach, int first_row) {
   SHARED_MEMORY(memory);
   const Place place(threadIdx.x);
@@ -464,7 +464,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
               *(u32*)(grad_qkv + where * CHANNELS + channel) = pack(grad[j], grad[j + 1]);
             } else {
               const i64 pixels = (i64)num_lines * length;
-              *(float2*)(query_shares + (blockIdx.y * pixels + where) * NUM_HEADS * KEY_DIM + channel) = float2{grad[j], grad[j + 1]};
+              *(u32*)(query_shares + (blockIdx.y * pixels + where) * NUM_HEADS * KEY_DIM + channel) = pack(grad[j], grad[j + 1]);
             }
           }
         }

@@ -4,7 +4,7 @@
 
 extern "C" void emulate(int slots, int blocks, int head_blocks, int threads, int shared_bytes, const bf16* qkv, const float* rows,
                         const float* scales, const bf16* retrieved, const float* lse, const bf16* grad_retrieved, bf16* grad_qkv,
-                        float* query_shares, float* row_shares, float* scale_shares, int num_lines, int inner, int length, int reach,
+                        bf16* query_shares, float* row_shares, float* scale_shares, int num_lines, int inner, int length, int reach,
                         int first_row) {
   emulator::launch(attention_backward, {slots, blocks, head_blocks}, threads, shared_bytes, qkv, rows, scales, retrieved, lse,
                    grad_retrieved, grad_qkv, query_shares, row_shares, scale_shares, num_lines, inner, length, reach, first_row);
