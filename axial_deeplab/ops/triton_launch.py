@@ -1,4 +1,4 @@
-"""Launch the attention kernels: padded tables, outputs, and the small sums that follow a kernel.
+"""Launch the attention kernels: grids, outputs, and the small sums that follow a kernel.
 
 All tensors come packed, [outer, length, inner, channels], so that an axis of a channels-last map is attended to in place.
 """
