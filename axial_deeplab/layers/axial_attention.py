@@ -87,8 +87,8 @@ class AxialAttention(nn.Module):
         """Channels of the output."""
         return self.num_heads * self.value_dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, in_channels, *spatial] to [batch, out_channels, *spatial]."""
+    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """Map [batch, in_channels, *spatial] to [batch, out_channels, *spatial], then apply a ReLU if asked to."""
         channels_last = x.movedim(1, -1)
         qkv = self.project(channels_last)
         packed = self._see_along_axis(qkv)
@@ -101,7 +101,7 @@ class AxialAttention(nn.Module):
             span=self.span,
             backend=self.backend,
         )
-        return self._merge(retrieved.reshape(*channels_last.shape[:-1], retrieved.shape[-1])).movedim(-1, 1)
+        return self._merge(retrieved.reshape(*channels_last.shape[:-1], retrieved.shape[-1]), relu=relu).movedim(-1, 1)
 
     def project(self, channels_last: Tensor) -> Tensor:
         """Project and normalise [..., in_channels] to queries, keys and values of all heads, side by side."""
@@ -123,9 +123,9 @@ class AxialAttention(nn.Module):
         norm.update_running_statistics(mean, variance, lines * count_visible_pairs(packed.shape[1], self.span))
         return scales
 
-    def _merge(self, retrieved: Tensor) -> Tensor:
+    def _merge(self, retrieved: Tensor, *, relu: bool) -> Tensor:
         """Normalise what was retrieved and add content and position: [..., out_channels]."""
-        rows = self.retrieved_norm(retrieved.flatten(0, -2), add_halves=self.value_table is not None)
+        rows = self.retrieved_norm(retrieved.flatten(0, -2), add_halves=self.value_table is not None, relu=relu)
         return rows.view(*retrieved.shape[:-1], rows.shape[-1])
 
     def _see_along_axis(self, channels_last: Tensor) -> Tensor:

@@ -26,15 +26,16 @@ class ConvNorm(nn.Module):
         self.norm = BatchNorm(out_channels)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_in", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+    def forward(self, x: Tensor, *, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Convolve and normalise; then add a residual and apply a ReLU, as is asked for."""
+        return self.norm(self.conv(x), residual=residual, relu=relu)
 
 
 class ConvNormAct(ConvNorm):
-    """The same, followed by a ReLU."""
+    """The same, always followed by a ReLU."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x), relu=True)
+    def forward(self, x: Tensor, *, residual: Tensor | None = None, relu: bool = True) -> Tensor:
+        return super().forward(x, residual=residual, relu=relu)
 
 
 class SeparableConv(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from axial_deeplab.layers.axial_attention import AxialAttention
 from axial_deeplab.layers.convolution import ConvNorm
-from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
+from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm, finish_norm
 from axial_deeplab.ops.batch_norm import can_fuse, normalize_batch
 
 
@@ -55,10 +55,10 @@ class Pointwise(nn.Module):
 
 
 class Folded(nn.Module):
-    """What is left of a norm: the ReLU after it."""
+    """What is left of a norm: what follows it."""
 
-    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
-        return x.relu_() if relu else x
+    def forward(self, x: Tensor, *, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        return finish_norm(x, residual=residual, relu=relu)
 
 
 class FixedScales(nn.Module):
@@ -76,7 +76,7 @@ class FixedScales(nn.Module):
 
 
 class Affine(nn.Module):
-    """A norm after an attention layer: scale and shift of every channel, then the sum of content and position."""
+    """A norm after an attention layer: scale and shift of every channel, then the sum of content and position, a ReLU."""
 
     def __init__(self, norm: BatchNorm) -> None:
         super().__init__()
@@ -89,15 +89,11 @@ class Affine(nn.Module):
         self.zero: Tensor
         self.one: Tensor
 
-    def forward(self, x: Tensor, *, add_halves: bool = False) -> Tensor:
+    def forward(self, x: Tensor, *, add_halves: bool = False, relu: bool = False) -> Tensor:
         """Map [row, channel] to as many channels, or half of them."""
         if can_fuse(x):
-            return normalize_batch(x, self.scale, self.shift, self.zero, self.one, False, add_halves)
-        out = (x * self.scale + self.shift).to(x.dtype)
-        if not add_halves:
-            return out
-        first, second = out.chunk(2, dim=1)
-        return first + second
+            return normalize_batch(x, self.scale, self.shift, self.zero, self.one, None, relu, add_halves)
+        return finish_norm((x * self.scale + self.shift).to(x.dtype), add_halves=add_halves, relu=relu)
 
 
 def _compute_affine(norm: BatchNorm) -> tuple[Tensor, Tensor]:

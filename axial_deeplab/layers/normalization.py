@@ -65,18 +65,16 @@ class BatchNorm(_RunningNorm):
     def __init__(self, num_features: int, *, eps: float = 1e-3, momentum: float = 0.01, correction: int = 1) -> None:
         super().__init__((num_features,), eps=eps, momentum=momentum, correction=correction)
 
-    def forward(self, x: Tensor, *, relu: bool = False, add_halves: bool = False) -> Tensor:
-        """Normalise, then apply a ReLU, or add the second half of the channels to the first."""
+    def forward(
+        self, x: Tensor, *, add_halves: bool = False, residual: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
+        """Normalise; then add the second half of the channels to the first, add a residual, apply a ReLU, as is asked for."""
         if self.uses_batch_statistics and not self.is_shared and can_fuse(x):
-            return self._normalize_fused(x, relu=relu, add_halves=add_halves)
-        normed = self._normalize(x)
-        if add_halves:
-            first, second = normed.chunk(2, dim=1)
-            return first + second
-        return normed.relu_() if relu else normed
+            return self._normalize_fused(x, add_halves=add_halves, residual=residual, relu=relu)
+        return finish_norm(self._normalize(x), add_halves=add_halves, residual=residual, relu=relu)
 
-    def _normalize_fused(self, x: Tensor, *, relu: bool, add_halves: bool) -> Tensor:
-        rows = x if x.ndim == 2 else x.permute(0, 2, 3, 1).flatten(0, 2)
+    def _normalize_fused(self, x: Tensor, *, add_halves: bool, residual: Tensor | None, relu: bool) -> Tensor:
+        rows = _flatten_rows(x)
         out = batch_norm(
             rows,
             self.weight,
@@ -86,6 +84,7 @@ class BatchNorm(_RunningNorm):
             eps=self.eps,
             momentum=self.momentum,
             correction=self.correction,
+            residual=None if residual is None else _flatten_rows(residual).to(x.dtype),
             relu=relu,
             add_halves=add_halves,
         )
@@ -120,6 +119,16 @@ class BatchNorm(_RunningNorm):
         shape = [1, -1] + [1] * (x.ndim - 2)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (values * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+
+
+def finish_norm(x: Tensor, *, add_halves: bool = False, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+    """Do what follows a norm; see `BatchNorm.forward`. Writes over `x`."""
+    if add_halves:
+        first, second = x.chunk(2, dim=1)
+        x = first + second
+    if residual is not None:
+        x = x + residual
+    return x.relu_() if relu else x
 
 
 class SimilarityNorm(_RunningNorm):
@@ -169,6 +178,11 @@ def configure_norms(module: nn.Module, *, eps: float, momentum: float, correctio
 
 def _find_norms(module: nn.Module) -> list[_RunningNorm]:
     return [child for child in module.modules() if isinstance(child, _RunningNorm)]
+
+
+def _flatten_rows(x: Tensor) -> Tensor:
+    """View [row, channel], or [batch, channel, height, width], as [row, channel]."""
+    return x if x.ndim == 2 else x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _count_processes() -> int:

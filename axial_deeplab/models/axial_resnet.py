@@ -98,13 +98,19 @@ class AxialBlock(nn.Module):
         nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.compute_sum(x).relu_()
+        return self._add_branch(x, relu=True)
 
     def compute_sum(self, x: Tensor) -> Tensor:
         """Return shortcut plus branch before the last activation."""
+        return self._add_branch(x, relu=False)
+
+    def _add_branch(self, x: Tensor, *, relu: bool) -> Tensor:
         branch = self.after_height(self.height_attention(self.down(x)))
-        branch = self.pool(self.after_width(self.width_attention(branch)))
-        return self.shortcut(x) + self.up(branch.relu())
+        pools = not isinstance(self.pool, nn.Identity)
+        branch = self.after_width(self.width_attention(branch, relu=not pools))
+        if pools:
+            branch = self.pool(branch).relu()
+        return self.up(branch, residual=self.shortcut(x), relu=relu)
 
 
 def _build_attention(channels: int, axis: str, config: AttentionConfig) -> AxialAttention:

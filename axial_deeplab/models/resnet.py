@@ -23,11 +23,14 @@ class BottleneckBlock(nn.Module):
         nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.compute_sum(x).relu_()
+        return self._add_branch(x, relu=True)
 
     def compute_sum(self, x: Tensor) -> Tensor:
         """Return shortcut plus branch before the last activation."""
-        return self.shortcut(x) + self.up(self.conv(self.down(x)))
+        return self._add_branch(x, relu=False)
+
+    def _add_branch(self, x: Tensor, *, relu: bool) -> Tensor:
+        return self.up(self.conv(self.down(x)), residual=self.shortcut(x), relu=relu)
 
 
 def build_resnet(

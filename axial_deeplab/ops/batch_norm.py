@@ -1,4 +1,4 @@
-"""Batch norm of a channels-last map in training, with the ReLU or the sum of halves that follows, in two passes over it."""
+"""Batch norm of a channels-last map in training, with the sums and the ReLU that follow, in two passes over it."""
 
 import importlib.util
 from functools import lru_cache
@@ -36,6 +36,7 @@ def batch_norm(
     eps: float,
     momentum: float,
     correction: int,
+    residual: Tensor | None = None,
     relu: bool = False,
     add_halves: bool = False,
 ) -> Tensor:
@@ -50,15 +51,16 @@ def batch_norm(
         eps: Added to the variance.
         momentum: Share of this batch in the running statistics.
         correction: 1 for the unbiased variance in the running statistics, 0 for the biased one.
-        relu: Apply a ReLU.
-        add_halves: Return the sum of the first and the second half of the channels; not with a ReLU.
+        residual: Added to the result, of its shape.
+        relu: Apply a ReLU at the end.
+        add_halves: Add the second half of the channels to the first.
 
     Returns:
         [row, channel], or half as many channels, in the dtype of `x`.
     """
     with torch.no_grad():
         mean, inverse = batch_statistics(x.detach(), running_mean, running_var, eps, momentum, correction)
-    return normalize_batch(x, weight, bias, mean, inverse, relu, add_halves)
+    return normalize_batch(x, weight, bias, mean, inverse, residual, relu, add_halves)
 
 
 @torch.library.custom_op("axial_deeplab::batch_statistics", mutates_args=("running_mean", "running_var"))
@@ -89,7 +91,14 @@ def _(
 
 @torch.library.custom_op("axial_deeplab::normalize_batch", mutates_args=())
 def normalize_batch(
-    x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor, relu: bool, add_halves: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    residual: Tensor | None,
+    relu: bool,
+    add_halves: bool,
 ) -> Tensor:
     """Normalise by statistics that are functions of `x`: its gradient goes through them, they have none of their own."""
     from axial_deeplab.ops import triton_norm
@@ -98,56 +107,139 @@ def normalize_batch(
     out = x.new_empty(rows, channels // 2 if add_halves else channels)
     block = _choose_block(out.shape[1])
     grid = (-(-rows // ROWS), -(-out.shape[1] // block))
-    triton_norm.normalize[grid](
-        x, mean, inverse, weight, bias, out, rows, channels, RELU=relu, HALVES=add_halves, C=block, R=ROWS
-    )
+    other = x if residual is None else residual.contiguous()
+    options = {"RELU": relu, "HALVES": add_halves, "RESIDUAL": residual is not None, "C": block, "R": ROWS}
+    triton_norm.normalize[grid](x, mean, inverse, weight, bias, other, out, rows, channels, **options)
     return out
 
 
 @normalize_batch.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor, relu: bool, add_halves: bool) -> Tensor:
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    residual: Tensor | None,
+    relu: bool,
+    add_halves: bool,
+) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1] // 2 if add_halves else x.shape[1])
 
 
 @torch.library.custom_op("axial_deeplab::normalize_batch_backward", mutates_args=())
 def normalize_batch_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor, relu: bool, add_halves: bool
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    out: Tensor | None,
+    relu: bool,
+    add_halves: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient of `x`, those of bias and weight, float32 [2, channel], and that of a residual behind a ReLU.
+
+    Args:
+        grad: Gradient of the result.
+        x: As in `normalize_batch`.
+        weight: The same.
+        bias: The same.
+        mean: The same.
+        inverse: The same.
+        out: The result, where a ReLU followed a sum; else the norm alone decides what the ReLU let through, and the last of the
+            gradients is empty.
+        relu: As in `normalize_batch`.
+        add_halves: The same.
+    """
+    grad = grad.contiguous()
+    grads, masked = sum_norm_gradients(grad, x, weight, bias, mean, inverse, out, relu=relu, add_halves=add_halves)
+    grad_x = torch.empty_like(x)
+    left, relu = (grad, relu) if out is None else (masked, False)
+    write_norm_gradient(left, x, weight, bias, mean, inverse, grads, grad_x, relu=relu, add_halves=add_halves)
+    return grad_x, grads, masked
+
+
+def sum_norm_gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    out: Tensor | None,
+    *,
+    relu: bool,
+    add_halves: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradient of `x`, and those of bias and weight, float32 [2, channel]."""
+    """Return the gradients of bias and weight, [2, channel], and the gradient behind a ReLU that follows a sum."""
     from axial_deeplab.ops import triton_norm
 
     rows, channels = x.shape
-    grad = grad.contiguous()
     block, num_shares, per_share = _divide(rows, channels, BACKWARD_ROWS, BACKWARD_SHARES_WANTED)
-    columns = -(-channels // block)
     shares = x.new_empty(2, num_shares, channels, dtype=torch.float32)
     grads = x.new_empty(2, channels, dtype=torch.float32)
-    grad_x = torch.empty_like(x)
-    given = (x, grad, mean, inverse, weight, bias)
-    options = {"RELU": relu, "HALVES": add_halves, "C": block, "R": BACKWARD_ROWS}
-    triton_norm.sum_gradients[num_shares, columns](*given, shares, rows, channels, per_share, **options)
+    masked = x.new_empty(0) if out is None else torch.empty_like(grad)
+    given = (x, grad, mean, inverse, weight, bias, x if out is None else out, masked)
+    options = {"RELU": relu, "FROM_OUT": out is not None, "HALVES": add_halves, "C": block, "R": BACKWARD_ROWS}
+    grid = (num_shares, -(-channels // block))
+    triton_norm.sum_gradients[grid](*given, shares, rows, channels, per_share, **options)
     triton_norm.finish_gradients[-(-channels // 8), 2](shares, grads, channels, num_shares, C=8, S=256)
-    triton_norm.normalize_backward[-(-rows // BACKWARD_ROWS), columns](*given, grads, grad_x, rows, channels, **options)
-    return grad_x, grads
+    return grads, masked
+
+
+def write_norm_gradient(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    grads: Tensor,
+    grad_x: Tensor,
+    *,
+    relu: bool,
+    add_halves: bool,
+) -> None:
+    """Fill `grad_x`, which may be `grad` itself where halves are not added."""
+    from axial_deeplab.ops import triton_norm
+
+    rows, channels = x.shape
+    block = _choose_block(channels)
+    options = {"RELU": relu, "HALVES": add_halves, "C": block, "R": BACKWARD_ROWS}
+    grid = (-(-rows // BACKWARD_ROWS), -(-channels // block))
+    triton_norm.normalize_backward[grid](x, grad, mean, inverse, weight, bias, grads, grad_x, rows, channels, **options)
 
 
 @normalize_batch_backward.register_fake
 def _(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor, relu: bool, add_halves: bool
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), x.new_empty(2, x.shape[1], dtype=torch.float32)
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    out: Tensor | None,
+    relu: bool,
+    add_halves: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    masked = x.new_empty(0 if out is None else grad.shape)
+    return torch.empty_like(x), x.new_empty(2, x.shape[1], dtype=torch.float32), masked
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.relu, ctx.add_halves = inputs  # type: ignore[attr-defined]
-    ctx.save_for_backward(*tensors)
+    *tensors, residual, relu, add_halves = inputs
+    ctx.options = (residual is not None, relu, add_halves)  # type: ignore[attr-defined]
+    ctx.save_for_backward(*tensors, output if relu and (residual is not None or add_halves) else None)
 
 
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
-    x, weight, bias, mean, inverse = ctx.saved_tensors  # type: ignore[attr-defined]
-    options = (ctx.relu, ctx.add_halves)  # type: ignore[attr-defined]
-    grad_x, grads = normalize_batch_backward(grad, x, weight, bias, mean, inverse, *options)
-    return grad_x, grads[1].to(weight.dtype), grads[0].to(bias.dtype), None, None, None, None
+    x, weight, bias, mean, inverse, out = ctx.saved_tensors  # type: ignore[attr-defined]
+    has_residual, relu, add_halves = ctx.options  # type: ignore[attr-defined]
+    grad_x, grads, masked = normalize_batch_backward(grad, x, weight, bias, mean, inverse, out, relu, add_halves)
+    grad_residual = (grad if out is None else masked) if has_residual else None
+    return grad_x, grads[1].to(weight.dtype), grads[0].to(bias.dtype), None, None, grad_residual, None, None
 
 
 normalize_batch.register_autograd(_differentiate, setup_context=_save)

@@ -7,31 +7,37 @@ from axial_deeplab.ops.batch_norm import batch_norm
 
 
 @pytest.mark.parametrize(("rows", "channels"), [(2, 2), (7, 6), (130, 70), (65, 16)])
-@pytest.mark.parametrize("follows", [None, "relu", "add_halves"])
+@pytest.mark.parametrize(
+    "follows", [(), ("relu",), ("add_halves",), ("residual",), ("residual", "relu"), ("add_halves", "relu")], ids=str
+)
 @pytest.mark.usefixtures("poisoned")
-def test_equals_the_norm_of_pytorch(rows: int, channels: int, follows: str | None, device: str) -> None:
+def test_equals_the_norm_of_pytorch(rows: int, channels: int, follows: tuple[str, ...], device: str) -> None:
     generator = torch.Generator().manual_seed(rows)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator).to(device)
 
-    x, weight, bias = draw(rows, channels) * 2 + 100, draw(channels), draw(channels)
+    tensors = [draw(rows, channels) * 2 + 100, draw(channels), draw(channels)]
+    if "residual" in follows:
+        tensors.append(draw(rows, channels))
     results = []
     for dtype in (torch.float64, torch.float32):
-        leaves = [t.to(dtype).requires_grad_() for t in (x, weight, bias)]
+        leaves = [t.to(dtype).requires_grad_() for t in tensors]
         running_mean, running_var = (
             torch.zeros(channels, dtype=dtype, device=device),
             torch.ones(channels, dtype=dtype, device=device),
         )
         if dtype == torch.float64:
-            out = torch.nn.functional.batch_norm(leaves[0], running_mean, running_var, *leaves[1:], True, 0.1, 1e-3)
-            if follows == "relu":
-                out = out.relu()
-            elif follows == "add_halves":
+            out = torch.nn.functional.batch_norm(leaves[0], running_mean, running_var, *leaves[1:3], True, 0.1, 1e-3)
+            if "add_halves" in follows:
                 out = out[:, : channels // 2] + out[:, channels // 2 :]
+            if "residual" in follows:
+                out = out + leaves[3]
+            if "relu" in follows:
+                out = out.relu()
         else:
-            options = {} if follows is None else {follows: True}
-            out = batch_norm(*leaves, running_mean, running_var, eps=1e-3, momentum=0.1, correction=1, **options)
+            options = {name: leaves[3] if name == "residual" else True for name in follows}
+            out = batch_norm(*leaves[:3], running_mean, running_var, eps=1e-3, momentum=0.1, correction=1, **options)
         grad = torch.linspace(-1, 2, out.numel(), dtype=dtype, device=device).view(out.shape)
         results.append([out, *torch.autograd.grad(out, leaves, grad), running_mean, running_var])
     for expected, actual in zip(*results, strict=True):
@@ -56,5 +62,9 @@ def test_operators_keep_their_contract(device: str) -> None:
     torch.library.opcheck(batch_statistics, (x, ones.clone(), ones.clone(), 1e-3, 0.1, 1), test_utils=forward)
     leaves = [t.clone().requires_grad_() for t in (x, ones, ones)]
     checks = (*forward, "test_autograd_registration")
-    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, True, False), test_utils=checks)
-    torch.library.opcheck(normalize_batch_backward, (x, x, ones, ones, ones, ones, True, False), test_utils=forward)
+    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, None, True, False), test_utils=checks)
+    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, x, True, False), test_utils=checks)
+    for out in (None, x):
+        torch.library.opcheck(
+            normalize_batch_backward, (x, x, ones, ones, ones, ones, out, True, False), test_utils=forward
+        )
