@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
 from axial_deeplab.ops import Backend, RelativeTables, attend_packed, compute_packed_moments, compute_packed_scales
+from axial_deeplab.ops.axial_attention import choose_backend
+from axial_deeplab.ops.batch_norm import can_fuse
 from axial_deeplab.ops.geometry import count_visible_pairs
 
 AXES = {"depth": -3, "height": -2, "width": -1}
@@ -90,23 +92,49 @@ class AxialAttention(nn.Module):
     def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """Map [batch, in_channels, *spatial] to [batch, out_channels, *spatial], then apply a ReLU if asked to."""
         channels_last = x.movedim(1, -1)
-        qkv = self.project(channels_last)
-        packed = self._see_along_axis(qkv)
-        retrieved = attend_packed(
-            packed,
-            tables=self.tables,
-            scales=self.compute_scales(packed),
+        raw = self._see_along_axis(self.qkv(channels_last))
+        if self._normalizes_inside(raw):
+            retrieved = self._attend_normed(raw)
+        else:
+            packed = self.qkv_norm(raw.flatten(0, 2)).view(raw.shape)
+            retrieved = attend_packed(
+                packed,
+                tables=self.tables,
+                scales=self.compute_scales(packed),
+                num_heads=self.num_heads,
+                key_dim=self.key_dim,
+                span=self.span,
+                backend=self.backend,
+            )
+        return self._merge(retrieved.reshape(*channels_last.shape[:-1], retrieved.shape[-1]), relu=relu).movedim(-1, 1)
+
+    def _normalizes_inside(self, raw: Tensor) -> bool:
+        """Whether the kernels take care of the two norms before the softmax."""
+        norms = (self.similarity_norm, self.qkv_norm)
+        return (
+            all(norm.uses_batch_statistics and not norm.is_shared for norm in norms)
+            and can_fuse(raw.flatten(0, 2))
+            and choose_backend(raw, self.key_dim, self.value_dim, self.backend) == "triton"
+        )
+
+    def _attend_normed(self, raw: Tensor) -> Tensor:
+        from axial_deeplab.ops.normed_attention import attend_normed
+
+        norm = self.similarity_norm
+        retrieved, mean, variance = attend_normed(
+            raw,
+            self.qkv_norm.state,
+            self.tables,
+            norm.weight,
             num_heads=self.num_heads,
             key_dim=self.key_dim,
             span=self.span,
+            eps=norm.eps,
             backend=self.backend,
         )
-        return self._merge(retrieved.reshape(*channels_last.shape[:-1], retrieved.shape[-1]), relu=relu).movedim(-1, 1)
-
-    def project(self, channels_last: Tensor) -> Tensor:
-        """Project and normalise [..., in_channels] to queries, keys and values of all heads, side by side."""
-        qkv = self.qkv(channels_last)
-        return self.qkv_norm(qkv.flatten(0, -2)).view(qkv.shape)
+        lines = raw.shape[0] * raw.shape[2]
+        norm.update_running_statistics(mean, variance, lines * count_visible_pairs(raw.shape[1], self.span))
+        return retrieved
 
     def compute_scales(self, packed: Tensor) -> Tensor:
         """Return the factors [term, head] that the batch norm on the similarity terms comes down to."""

@@ -10,7 +10,7 @@ import torch.distributed.nn.functional as dist_nn
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from axial_deeplab.ops.batch_norm import batch_norm, can_fuse
+from axial_deeplab.ops.batch_norm import NormState, batch_norm, can_fuse
 from axial_deeplab.ops.moments import SimilarityMoments
 
 
@@ -64,6 +64,12 @@ class BatchNorm(_RunningNorm):
 
     def __init__(self, num_features: int, *, eps: float = 1e-3, momentum: float = 0.01, correction: int = 1) -> None:
         super().__init__((num_features,), eps=eps, momentum=momentum, correction=correction)
+
+    @property
+    def state(self) -> NormState:
+        """Parameters and running statistics, for an operator that normalises on its way."""
+        numbers = (self.eps, self.momentum, self.correction)
+        return NormState(self.weight, self.bias, self.running_mean, self.running_var, *numbers)
 
     def forward(
         self, x: Tensor, *, add_halves: bool = False, residual: Tensor | None = None, relu: bool = False

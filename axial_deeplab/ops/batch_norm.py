@@ -2,6 +2,7 @@
 
 import importlib.util
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,18 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Rows of a tile, and programs among which the rows are divided, by what was fastest on an H200 for 64 to 1024 channels.
 ROWS, SHARES_WANTED = 32, 1056
 BACKWARD_ROWS, BACKWARD_SHARES_WANTED = 64, 512
+
+
+class NormState(NamedTuple):
+    """A batch norm of [row, channel]: parameters and running statistics, float32 [channel]; see `batch_norm`."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    eps: float
+    momentum: float
+    correction: int
 
 
 def can_fuse(x: Tensor) -> bool:
@@ -59,34 +72,65 @@ def batch_norm(
         [row, channel], or half as many channels, in the dtype of `x`.
     """
     with torch.no_grad():
-        mean, inverse = batch_statistics(x.detach(), running_mean, running_var, eps, momentum, correction)
+        given = (x.detach(), weight.detach(), bias.detach(), running_mean, running_var)
+        mean, inverse, _ = batch_statistics(*given, eps, momentum, correction)
     return normalize_batch(x, weight, bias, mean, inverse, residual, relu, add_halves)
 
 
 @torch.library.custom_op("axial_deeplab::batch_statistics", mutates_args=("running_mean", "running_var"))
 def batch_statistics(
-    x: Tensor, running_mean: Tensor, running_var: Tensor, eps: float, momentum: float, correction: int
-) -> tuple[Tensor, Tensor]:
-    """Return mean and 1 / sqrt(variance + eps) of every channel of [row, channel]; moves the running statistics."""
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    eps: float,
+    momentum: float,
+    correction: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a norm of [row, channel] makes of each channel, and move the running statistics.
+
+    Args:
+        x: [row, channel].
+        weight: As in `batch_norm`.
+        bias: The same.
+        running_mean: The same.
+        running_var: The same.
+        eps: The same.
+        momentum: The same.
+        correction: The same.
+
+    Returns:
+        Mean and 1 / sqrt(variance + eps), float32 [channel]; and scale and shift of the whole norm, [2, channel].
+    """
     from axial_deeplab.ops import triton_norm
 
     rows, channels = x.shape
     mean, inverse = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+    affine = x.new_empty(2, channels, dtype=torch.float32)
     block, num_shares, per_share = _divide(rows, channels, ROWS, SHARES_WANTED)
     shares = x.new_empty(2, num_shares, channels, dtype=torch.float32)
     columns = -(-channels // block)
     triton_norm.sum_rows[num_shares, columns](x, shares, rows, channels, per_share, C=block, R=ROWS)
-    statistics = (mean, inverse, running_mean, running_var)
+    statistics = (weight, bias, mean, inverse, affine, running_mean, running_var)
     numbers = (rows, channels, num_shares, eps, momentum, correction)
     triton_norm.finish_statistics[(-(-channels // 8),)](x, shares, *statistics, *numbers, C=8, S=256)
-    return mean, inverse
+    return mean, inverse, affine
 
 
 @batch_statistics.register_fake
 def _(
-    x: Tensor, running_mean: Tensor, running_var: Tensor, eps: float, momentum: float, correction: int
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape[1], dtype=torch.float32), x.new_empty(x.shape[1], dtype=torch.float32)
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    eps: float,
+    momentum: float,
+    correction: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    mean, inverse = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    return mean, inverse, x.new_empty(2, x.shape[1], dtype=torch.float32)
 
 
 @torch.library.custom_op("axial_deeplab::normalize_batch", mutates_args=())
@@ -231,7 +275,8 @@ def _(
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
     *tensors, residual, relu, add_halves = inputs
     ctx.options = (residual is not None, relu, add_halves)  # type: ignore[attr-defined]
-    ctx.save_for_backward(*tensors, output if relu and (residual is not None or add_halves) else None)
+    kept = output if relu and (residual is not None or add_halves) else None
+    ctx.save_for_backward(*tensors, kept)  # type: ignore[arg-type]
 
 
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:

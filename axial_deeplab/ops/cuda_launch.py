@@ -17,10 +17,20 @@ POINTER, INT = ctypes.c_void_p, ctypes.c_int
 
 
 def launch_forward_cuda(
-    qkv: Tensor, packed_rows: Tensor, scales: Tensor, g: Geometry, margin: int, *, keep_lse: bool = True
+    qkv: Tensor,
+    packed_rows: Tensor,
+    scales: Tensor,
+    g: Geometry,
+    margin: int,
+    *,
+    keep_lse: bool = True,
+    affine: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Do what `triton_launch.launch_forward` does; see there."""
-    plan = plan_forward(g, get_shared_limit(qkv.device), keep_lse=keep_lse)
+    """Do what `triton_launch.launch_forward` does; see there.
+
+    With `affine`, float32 [2, channel], the kernel makes `scale * x + shift` of what it loads of `qkv`.
+    """
+    plan = plan_forward(g, get_shared_limit(qkv.device), keep_lse=keep_lse, normed=affine is not None)
     assert plan is not None  # as explain_why_not_cuda has found
     channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
     retrieved = qkv.new_empty((*qkv.shape[:3], channels))
@@ -28,7 +38,8 @@ def launch_forward_cuda(
     blocks = -(-g.length // plan.positions)
     items = g.num_lines * (g.num_heads // HEADS)
     grid = (_count_slots(items, blocks, plan, qkv.device), blocks, 1)
-    _launch("forward", plan, grid, (qkv, packed_rows, scales, retrieved, lse), g, margin)
+    given = (qkv, packed_rows, scales, scales if affine is None else affine)
+    _launch("forward", plan, grid, (*given, retrieved, lse), g, margin)
     return retrieved, lse
 
 
@@ -41,9 +52,11 @@ def launch_backward_cuda(
     grad_retrieved: Tensor,
     g: Geometry,
     margin: int,
+    *,
+    affine: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Do what `triton_launch.launch_backward` does; see there."""
-    plan = plan_backward(g, get_shared_limit(qkv.device))
+    """Do what `triton_launch.launch_backward` does; see there. With `affine`, the gradient is that of `scale * x + shift`."""
+    plan = plan_backward(g, get_shared_limit(qkv.device), normed=affine is not None)
     assert plan is not None  # as explain_why_not_cuda has found
     blocks, head_blocks = -(-g.length // plan.positions), g.num_heads // HEADS
     slots = _count_slots(g.num_lines, blocks * head_blocks, plan, qkv.device)
@@ -60,6 +73,7 @@ def launch_backward_cuda(
         qkv,
         packed_rows,
         scales,
+        scales if affine is None else affine,
         retrieved,
         lse,
         grad_retrieved,

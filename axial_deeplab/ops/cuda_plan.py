@@ -50,8 +50,15 @@ def explain_dims(num_heads: int, key_dim: int, value_dim: int) -> str | None:
     return None
 
 
-def plan_forward(g: Geometry, shared_limit: int, *, keep_lse: bool) -> Plan | None:
-    """Return how to run the forward kernel, or `None` if shared memory does not suffice."""
+def plan_forward(g: Geometry, shared_limit: int, *, keep_lse: bool, normed: bool = False) -> Plan | None:
+    """Return how to run the forward kernel, or `None` if shared memory does not suffice.
+
+    Args:
+        g: The call.
+        shared_limit: Shared memory of a multiprocessor in bytes.
+        keep_lse: Whether gradients will be wanted.
+        normed: Whether the kernel applies a batch norm to what it loads.
+    """
     group_warps = 2 if g.width <= 8 else 4
     keys = min(64 if g.width <= 8 else 32, round_up(g.length, TILE))
     for fewer_keys in sorted({keys, 16}, reverse=True):
@@ -61,13 +68,13 @@ def plan_forward(g: Geometry, shared_limit: int, *, keep_lse: bool) -> Plan | No
         if chosen is not None:
             groups, blocks = chosen
             more = (("KEYS", fewer_keys), ("KEEP_LSE", int(keep_lse)))
-            constants = _list_constants(g, group_warps, groups, blocks)
+            constants = _list_constants(g, group_warps, groups, blocks, normed=normed)
             return Plan(group_warps, groups, fewer_keys, space[groups], constants + more)
     return None
 
 
-def plan_backward(g: Geometry, shared_limit: int) -> Plan | None:
-    """Return how to run the backward kernel, or `None` if shared memory does not suffice."""
+def plan_backward(g: Geometry, shared_limit: int, *, normed: bool = False) -> Plan | None:
+    """Return how to run the backward kernel, or `None` if shared memory does not suffice; arguments as in `plan_forward`."""
     tiles = -(-g.length // TILE)
     narrow = 1 if tiles <= 4 else 2 if tiles <= 20 else 4
     group_warps = narrow if g.width <= 4 else 2 if g.width <= 8 else 4
@@ -76,8 +83,8 @@ def plan_backward(g: Geometry, shared_limit: int) -> Plan | None:
     if chosen is None:
         return None
     groups, blocks = chosen
-    constants = (*_list_constants(g, group_warps, groups, min(2, blocks)), ("KEY_BLOCKS_ONE", int(groups >= tiles)))
-    return Plan(group_warps, groups, 0, space[groups], constants)
+    constants = _list_constants(g, group_warps, groups, min(2, blocks), normed=normed)
+    return Plan(group_warps, groups, 0, space[groups], (*constants, ("KEY_BLOCKS_ONE", int(groups >= tiles))))
 
 
 def _choose_groups(
@@ -110,7 +117,9 @@ def _choose_groups(
     return best
 
 
-def _list_constants(g: Geometry, group_warps: int, groups: int, blocks: int) -> tuple[tuple[str, int], ...]:
+def _list_constants(
+    g: Geometry, group_warps: int, groups: int, blocks: int, *, normed: bool
+) -> tuple[tuple[str, int], ...]:
     query, key, value = map(int, g.terms)
     return (
         ("KEY_DIM", g.key_dim),
@@ -122,6 +131,8 @@ def _list_constants(g: Geometry, group_warps: int, groups: int, blocks: int) -> 
         ("GROUP_WARPS", group_warps),
         ("GROUPS", groups),
         ("BLOCKS", blocks),
+        ("NORMED", int(normed)),
+        ("FETCH_AHEAD", int(__import__("os").environ.get("AHEAD", "1"))),
     )
 
 

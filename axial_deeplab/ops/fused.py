@@ -9,7 +9,7 @@ from axial_deeplab.ops import triton_flops  # noqa: F401  registers what the ope
 from axial_deeplab.ops.geometry import compute_reach, count_visible_pairs
 from axial_deeplab.ops.moments import SimilarityMoments
 from axial_deeplab.ops.reference import RelativeTables
-from axial_deeplab.ops.triton_autograd import attention, explain_why_not, similarity_statistics
+from axial_deeplab.ops.triton_autograd import attention, explain_why_not, similarity_statistics, spread_scales
 
 __all__ = ["attend_fused", "compute_moments_fused", "explain_why_not"]
 
@@ -27,7 +27,7 @@ def attend_fused(
     """Compute what `attend_packed` promises; see there. The backend is "cuda", "triton", or "auto" for the faster one."""
     wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (qkv, *tables, scales))
     options = (num_heads, key_dim, span, wanted, backend)
-    retrieved, _ = attention(qkv, *tables, _spread_scales(scales, tables), *options)
+    retrieved, _ = attention(qkv, *tables, spread_scales(scales, tables), *options)
     return retrieved
 
 
@@ -98,11 +98,3 @@ def _count_rows_met(length: int, num_rows: int, span: int | None, device: torch.
         met = (torch.minimum(high, farthest) - torch.maximum(low, nearest) + 1).clamp_min(0).float()
         # A key at p meets the distance p - o where a query at p would meet o - p.
         return torch.stack([met, met.flip(1)])
-
-
-def _spread_scales(scales: Tensor, tables: RelativeTables) -> Tensor:
-    """Return [3, head]: the scales of all three terms, with anything for those that are switched off."""
-    if tables.query is not None and tables.key is not None:
-        return scales
-    order = [0, 1 if tables.query is not None else 0, len(scales) - 1]
-    return torch.stack([scales[index] for index in order])

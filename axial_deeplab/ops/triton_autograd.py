@@ -4,6 +4,8 @@ Source of the formulas: docs/kernels.md.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ from axial_deeplab.ops.triton_fallback import (
     sum_plainly,
 )
 from axial_deeplab.ops.triton_launch import align, launch_backward, launch_forward
-from axial_deeplab.ops.triton_rows import launch_pack, launch_unpack
+from axial_deeplab.ops.triton_rows import TableTuple, launch_pack, launch_unpack
 from axial_deeplab.ops.triton_statistics import launch_statistics, launch_statistics_backward
 from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM, Geometry, compute_margin
 
@@ -75,25 +77,42 @@ def attention(
         base 2, float32 [length, outer * inner * num_heads], of no length unless it is kept.
     """
     tables = (query_table, key_table, value_table)
-    geometry = _describe(qkv, tables, num_heads, key_dim, span)
-    margin = compute_margin(geometry.width)
+    geometry = describe_call(qkv, tables, num_heads, key_dim, span)
+    return run_forward(qkv, tables, scales, geometry, span, keep_lse=keep_lse, backend=backend)
+
+
+def run_forward(
+    qkv: Tensor,
+    tables: TableTuple,
+    scales: Tensor,
+    g: Geometry,
+    span: int | None,
+    *,
+    keep_lse: bool,
+    backend: str,
+    affine: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Do what `attention` does, with whatever kernels can; of `scale * x + shift` where `affine` is given, [2, channel]."""
+    margin = compute_margin(g.width)
     scales = scales.float().contiguous()
 
-    def run(launch: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        given = (align(qkv), launch_pack(tables, geometry, margin, qkv.device), scales)
-        return launch(*given, geometry, margin, keep_lse=keep_lse)
+    def run(launch: Callable[..., tuple[Tensor, Tensor]], qkv: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+        given = (align(qkv), launch_pack(tables, g, margin, qkv.device), scales)
+        return launch(*given, g, margin, keep_lse=keep_lse, **options)
 
     def run_portable() -> tuple[Tensor, Tensor]:
+        normed = apply_affine(qkv, affine)
         return run_or_fall_back(
-            lambda: run(launch_forward),
-            lambda: attend_plainly(qkv, tables, scales, geometry, span),
-            (geometry.kind, qkv.dtype),
+            lambda: run(launch_forward, normed),
+            lambda: attend_plainly(normed, tables, scales, g, span),
+            (g.kind, qkv.dtype),
             qkv.device,
         )
 
-    if not uses_cuda(qkv.device, qkv.dtype, geometry, backend):
+    if not uses_cuda(qkv.device, qkv.dtype, g, backend):
         return run_portable()
-    return run_or_fall_back(lambda: run(launch_forward_cuda), run_portable, ("cuda", geometry.kind), qkv.device)
+    run_cuda = partial(run, launch_forward_cuda, qkv, affine=affine)
+    return run_or_fall_back(run_cuda, run_portable, ("cuda", g.kind), qkv.device)
 
 
 @attention.register_fake
@@ -132,27 +151,51 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, of the three tables (float32, empty for one that is absent), and of `scales`, float32."""
     tables = (query_table, key_table, value_table)
-    geometry = _describe(qkv, tables, num_heads, key_dim, span)
-    margin = compute_margin(geometry.width)
+    geometry = describe_call(qkv, tables, num_heads, key_dim, span)
+    return run_backward(grad, qkv, tables, scales, retrieved, lse, geometry, span, backend=backend)
+
+
+def run_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    tables: TableTuple,
+    scales: Tensor,
+    retrieved: Tensor,
+    lse: Tensor,
+    g: Geometry,
+    span: int | None,
+    *,
+    backend: str,
+    affine: Tensor | None = None,
+) -> Gradients:
+    """Do what `attention_backward` does, with whatever kernels can; the gradient is that of `scale * x + shift`."""
+    margin = compute_margin(g.width)
     scales = scales.float().contiguous()
     grad = align(grad.to(qkv.dtype))
 
-    def run(launch: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Gradients:
-        given = (align(qkv), launch_pack(tables, geometry, margin, qkv.device), scales, align(retrieved), lse, grad)
-        grad_qkv, row_shares, grad_scales = launch(*given, geometry, margin)
-        return grad_qkv, *launch_unpack(row_shares, tables, geometry), grad_scales
+    def run(launch: Callable[..., tuple[Tensor, Tensor, Tensor]], qkv: Tensor, **options: Any) -> Gradients:
+        given = (align(qkv), launch_pack(tables, g, margin, qkv.device), scales, align(retrieved), lse, grad)
+        grad_qkv, row_shares, grad_scales = launch(*given, g, margin, **options)
+        return grad_qkv, *launch_unpack(row_shares, tables, g), grad_scales
 
     def run_portable() -> Gradients:
+        normed = apply_affine(qkv, affine)
         return run_or_fall_back(
-            lambda: run(launch_backward),
-            lambda: differentiate_plainly(grad, qkv, tables, scales, geometry, span),
-            (geometry.kind, qkv.dtype),
+            lambda: run(launch_backward, normed),
+            lambda: differentiate_plainly(grad, normed, tables, scales, g, span),
+            (g.kind, qkv.dtype),
             qkv.device,
         )
 
-    if not uses_cuda(qkv.device, qkv.dtype, geometry, backend):
+    if not uses_cuda(qkv.device, qkv.dtype, g, backend):
         return run_portable()
-    return run_or_fall_back(lambda: run(launch_backward_cuda), run_portable, ("cuda", geometry.kind), qkv.device)
+    run_cuda = partial(run, launch_backward_cuda, qkv, affine=affine)
+    return run_or_fall_back(run_cuda, run_portable, ("cuda", g.kind), qkv.device)
+
+
+def apply_affine(qkv: Tensor, affine: Tensor | None) -> Tensor:
+    """Return `scale * x + shift` in the type of `qkv`, or `qkv` itself without `affine`."""
+    return qkv if affine is None else (qkv.float() * affine[0] + affine[1]).to(qkv.dtype)
 
 
 @attention_backward.register_fake
@@ -212,11 +255,18 @@ def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int |
         Sum and sum of squares of the content term over all visible pairs, float64 [2, head]; for queries and keys the sums
         over all lines at every position, float32 [2, length, head, key_dim], and their Gram matrices [..., key_dim, key_dim].
     """
-    geometry = _describe(qkv, (None, None, None), num_heads, key_dim, span)
+    geometry = describe_call(qkv, (None, None, None), num_heads, key_dim, span)
+    return run_statistics(qkv, geometry, span)
+
+
+def run_statistics(
+    qkv: Tensor, g: Geometry, span: int | None, affine: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do what `similarity_statistics` does; of `scale * x + shift` where `affine` is given."""
     return run_or_fall_back(
-        lambda: launch_statistics(align(qkv), geometry),
-        lambda: sum_plainly(qkv, geometry, span),
-        ("statistics", geometry.kind, qkv.dtype),
+        lambda: launch_statistics(align(qkv), g, affine),
+        lambda: sum_plainly(apply_affine(qkv, affine), g, span),
+        ("statistics", g.kind, qkv.dtype),
         qkv.device,
     )
 
@@ -239,12 +289,29 @@ def similarity_statistics_backward(
     span: int | None,
 ) -> Tensor:
     """Return the gradient of `qkv`."""
-    geometry = _describe(qkv, (None, None, None), num_heads, key_dim, span)
-    grads = (grad_moments, grad_sums, grad_grams)
+    geometry = describe_call(qkv, (None, None, None), num_heads, key_dim, span)
+    return run_statistics_backward((grad_moments, grad_sums, grad_grams), qkv, geometry, span)
+
+
+def run_statistics_backward(
+    grads: tuple[Tensor, Tensor, Tensor],
+    qkv: Tensor,
+    g: Geometry,
+    span: int | None,
+    *,
+    affine: Tensor | None = None,
+    grad_qkv: Tensor | None = None,
+) -> Tensor:
+    """Do what `similarity_statistics_backward` does; adds to `grad_qkv` if that is given, the gradient of `scale * x + shift`."""
+
+    def run_plainly() -> Tensor:
+        grad = differentiate_sums_plainly(apply_affine(qkv, affine), *grads, g, span)
+        return grad if grad_qkv is None else grad_qkv.add_(grad)
+
     return run_or_fall_back(
-        lambda: launch_statistics_backward(align(qkv), *grads, geometry),
-        lambda: differentiate_sums_plainly(qkv, *grads, geometry, span),
-        ("statistics", geometry.kind, qkv.dtype),
+        lambda: launch_statistics_backward(align(qkv), *grads, g, affine=affine, grad_qkv=grad_qkv),
+        run_plainly,
+        ("statistics", g.kind, qkv.dtype),
         qkv.device,
     )
 
@@ -275,9 +342,10 @@ def _differentiate_statistics(ctx: torch.autograd.function.FunctionCtx, *grads: 
 similarity_statistics.register_autograd(_differentiate_statistics, setup_context=_save_statistics)
 
 
-def _describe(
+def describe_call(
     qkv: Tensor, tables: tuple[Tensor | None, ...], num_heads: int, key_dim: int, span: int | None
 ) -> Geometry:
+    """Return what the kernels have to know of a call; see `attention` for the arguments."""
     outer, length, inner, channels = qkv.shape
     query, key, value = (table is not None for table in tables)
     return Geometry(
@@ -290,3 +358,11 @@ def _describe(
         value_dim=channels // num_heads - 2 * key_dim,
         terms=(query, key, value),
     )
+
+
+def spread_scales(scales: Tensor, tables: tuple[Tensor | None, ...]) -> Tensor:
+    """Return [3, head]: the scales of all three terms, with anything for those that are switched off."""
+    if tables[0] is not None and tables[1] is not None:
+        return scales
+    order = [0, 1 if tables[0] is not None else 0, len(scales) - 1]
+    return torch.stack([scales[index] for index in order])

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from axial_deeplab.ops import triton_autograd  # noqa: F401  defines the operators
+from axial_deeplab.ops import normed_attention, triton_autograd  # noqa: F401  define the operators
 
 Shape = tuple[int, ...]
 
@@ -37,3 +37,16 @@ def count_attention_backward(grad: Shape, *arguments: Any, **_: Any) -> int:
     """Count the backward pass as twice the forward one, as for a matrix product; what is recomputed does not count."""
     qkv, query_table, key_table, value_table, scales, _retrieved, _lse, *options = arguments
     return 2 * count_attention(qkv, query_table, key_table, value_table, scales, *options)
+
+
+@register_flop_formula(torch.ops.axial_deeplab.normed_attention)
+def count_normed_attention(qkv: Shape, *arguments: Any, **_: Any) -> int:
+    """Count what `attention` does; norms do not count."""
+    tables, (weight, *options) = arguments[5:8], arguments[8:]
+    return count_attention(qkv, *tables, weight, *options)
+
+
+@register_flop_formula(torch.ops.axial_deeplab.normed_attention_backward)
+def count_normed_attention_backward(grad: Shape, qkv: Shape, *arguments: Any, **_: Any) -> int:
+    """Count the backward pass as twice the forward one."""
+    return 2 * count_attention(qkv, *arguments[5:8], arguments[8], *arguments[18:])

@@ -122,12 +122,12 @@ def list_kernels(
         (attention_backward_queries, specialize(g, element, choose_tiles(g.width, "queries"))),
         (attention_backward_keys, specialize(g, element, choose_tiles(g.width, "keys"))),
         (attention_backward_tables, specialize_tables(g, element, choose_tiles(g.width, "tables"))),
-        (global_moments, tile_line_groups(g)),
-        (global_moments_backward, tile_line_groups(g)),
-        (local_moments, tile_line(g)),
-        (local_moments_backward, tile_line(g)),
-        (line_grams, tile_lines(g)[1]),
-        (line_grams_backward, tile_lines(g)[1]),
+        (global_moments, tile_line_groups(g) | {"NORMED": 1}),
+        (global_moments_backward, tile_line_groups(g) | {"NORMED": 1}),
+        (local_moments, tile_line(g) | {"NORMED": 1}),
+        (local_moments_backward, tile_line(g) | {"NORMED": 1}),
+        (line_grams, tile_lines(g)[1] | {"NORMED": 1}),
+        (line_grams_backward, tile_lines(g)[1] | {"NORMED": 1}),
     ]
     maps = ("qkv", "retrieved", "grad_retrieved", "grad_qkv")
     sizes = (*SIZES, "splits")

@@ -5,6 +5,9 @@ query does not see all keys, its products tile by tile (`local_moments`). The po
 the sum of the queries over all lines and their Gram matrix (`line_grams`), because all lines meet the same table rows.
 
 The first and the last take `GROUP` neighboring heads at once: of a Gram matrix of `BD` channels they use the blocks of a head.
+
+With `NORMED` every kernel applies the batch norm before the attention to what it loads: `affine` holds the scales of all
+channels, then the shifts. Gradients are added to what `grad_qkv` holds, and are those of the normalised map.
 """
 
 import triton
@@ -24,12 +27,36 @@ def multiply(x, factor):
 
 
 @triton.jit
-def load_tile(base, first, step, length, D: tl.constexpr, BLOCK: tl.constexpr, BD: tl.constexpr):
-    """Return [BLOCK, BD]: the `D` channels of positions `first` onwards of a line, zeros elsewhere."""
+def apply_norm(x, affine, column, mask, D: tl.constexpr, BD: tl.constexpr, IN: tl.constexpr, NORMED: tl.constexpr):
+    """Return a tile [..., BD], channels from `column` on, as the norm leaves it, rounded to its type; zeros off the mask."""
+    channel = tl.arange(0, BD)
+    if NORMED:
+        scale = tl.load(affine + column + channel, mask=channel < D, other=0.0)
+        shift = tl.load(affine + IN + column + channel, mask=channel < D, other=0.0)
+        x = tl.where(mask, x.to(tl.float32) * scale[None, :] + shift[None, :], 0.0).to(x.dtype)
+    return x
+
+
+@triton.jit
+def load_tile(
+    base,
+    affine,
+    column,
+    first,
+    step,
+    length,
+    D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BD: tl.constexpr,
+    IN: tl.constexpr,
+    NORMED: tl.constexpr,
+):
+    """Return [BLOCK, BD]: the `D` channels from `column` on, of positions `first` onwards of a line, zeros elsewhere."""
     position = first + tl.arange(0, BLOCK)
     channel = tl.arange(0, BD)
-    pointer = base + position[:, None].to(tl.int64) * step + channel[None, :]
-    return tl.load(pointer, mask=(position < length)[:, None] & (channel < D)[None, :], other=0.0)
+    pointer = base + position[:, None].to(tl.int64) * step + (column + channel)[None, :]
+    mask = (position < length)[:, None] & (channel < D)[None, :]
+    return apply_norm(tl.load(pointer, mask=mask, other=0.0), affine, column, mask, D, BD, IN, NORMED)
 
 
 @triton.jit
@@ -43,6 +70,7 @@ def see(o0, p0, length, reach, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=SIZES)
 def local_moments(
     qkv,
+    affine,
     moments,
     num_lines,
     inner,
@@ -54,20 +82,22 @@ def local_moments(
     E: tl.constexpr,
     BLOCK: tl.constexpr,
     BD: tl.constexpr,
+    NORMED: tl.constexpr,
 ):
     """Write the sum of `q.k` and of its square over the visible pairs of one line and head, float32 [2, line, head]."""
     IN: tl.constexpr = HEADS * (2 * D + E)
     line = tl.program_id(0) // HEADS
     head = tl.program_id(0) % HEADS
     step = tl.cast(inner, tl.int64) * IN
-    base = qkv + locate(line, inner, length) * IN + head * D
+    base = qkv + locate(line, inner, length) * IN
+    q_column, k_column = head * D, (HEADS + head) * D
     total = tl.zeros([BLOCK, BLOCK], tl.float32)
     squares = tl.zeros([BLOCK, BLOCK], tl.float32)
     for o0 in range(0, length, BLOCK):
-        q = load_tile(base, o0, step, length, D, BLOCK, BD)
+        q = load_tile(base, affine, q_column, o0, step, length, D, BLOCK, BD, IN, NORMED)
         low = tl.maximum(o0 - reach, 0) // BLOCK * BLOCK
         for p0 in range(low, tl.minimum(o0 + BLOCK + reach, length), BLOCK):
-            k = load_tile(base + HEADS * D, p0, step, length, D, BLOCK, BD)
+            k = load_tile(base, affine, k_column, p0, step, length, D, BLOCK, BD, IN, NORMED)
             product = tl.dot(q, tl.trans(k), input_precision="ieee")
             product = tl.where(see(o0, p0, length, reach, BLOCK), product, 0.0)
             total += product
@@ -79,6 +109,7 @@ def local_moments(
 @triton.jit(do_not_specialize=SIZES)
 def local_moments_backward(
     qkv,
+    affine,
     grad_moments,
     grad_qkv,
     num_lines,
@@ -91,26 +122,28 @@ def local_moments_backward(
     E: tl.constexpr,
     BLOCK: tl.constexpr,
     BD: tl.constexpr,
+    NORMED: tl.constexpr,
 ):
     """Add the gradient of the content moments, `grad_moments` float32 [2, head], to the queries and keys of `grad_qkv`."""
     IN: tl.constexpr = HEADS * (2 * D + E)
     line = tl.program_id(0) // HEADS
     head = tl.program_id(0) % HEADS
     step = tl.cast(inner, tl.int64) * IN
-    offset = locate(line, inner, length) * IN + head * D
+    offset = locate(line, inner, length) * IN
     base = qkv + offset
+    q_column, k_column = head * D, (HEADS + head) * D
     grad_sum = tl.load(grad_moments + head)
     grad_squares = 2 * tl.load(grad_moments + HEADS + head)
     channel = tl.arange(0, BD)
     for x0 in range(0, length, BLOCK):
-        q = load_tile(base, x0, step, length, D, BLOCK, BD)
-        k = load_tile(base + HEADS * D, x0, step, length, D, BLOCK, BD)
+        q = load_tile(base, affine, q_column, x0, step, length, D, BLOCK, BD, IN, NORMED)
+        k = load_tile(base, affine, k_column, x0, step, length, D, BLOCK, BD, IN, NORMED)
         grad_q = tl.zeros([BLOCK, BD], tl.float32)
         grad_k = tl.zeros([BLOCK, BD], tl.float32)
         low = tl.maximum(x0 - reach, 0) // BLOCK * BLOCK
         for y0 in range(low, tl.minimum(x0 + BLOCK + reach, length), BLOCK):
-            other_k = load_tile(base + HEADS * D, y0, step, length, D, BLOCK, BD)
-            other_q = load_tile(base, y0, step, length, D, BLOCK, BD)
+            other_k = load_tile(base, affine, k_column, y0, step, length, D, BLOCK, BD, IN, NORMED)
+            other_q = load_tile(base, affine, q_column, y0, step, length, D, BLOCK, BD, IN, NORMED)
             visible = see(x0, y0, length, reach, BLOCK)
             product = tl.dot(q, tl.trans(other_k), input_precision="ieee")
             grad = tl.where(visible, grad_sum + grad_squares * product, 0.0)
@@ -119,7 +152,7 @@ def local_moments_backward(
             grad = tl.where(visible, grad_sum + grad_squares * product, 0.0)
             grad_k += tl.trans(multiply(tl.trans(other_q), tl.trans(grad)))
         position = x0 + tl.arange(0, BLOCK)
-        pointer = grad_qkv + offset + position[:, None].to(tl.int64) * step + channel[None, :]
+        pointer = grad_qkv + offset + position[:, None].to(tl.int64) * step + (q_column + channel)[None, :]
         mask = (position < length)[:, None] & (channel < D)[None, :]
         grad_q += tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
         grad_k += tl.load(pointer + HEADS * D, mask=mask, other=0.0).to(tl.float32)
@@ -128,12 +161,23 @@ def local_moments_backward(
 
 
 @triton.jit
-def sum_line(base, step, length, CHANNELS: tl.constexpr, BLOCK: tl.constexpr, BD: tl.constexpr):
+def sum_line(
+    base,
+    affine,
+    column,
+    step,
+    length,
+    CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BD: tl.constexpr,
+    IN: tl.constexpr,
+    NORMED: tl.constexpr,
+):
     """Return the sum [BD] and the Gram matrix [BD, BD] of the vectors of a line, float32."""
     total = tl.zeros([BD], tl.float32)
     gram = tl.zeros([BD, BD], tl.float32)
     for first in range(0, length, BLOCK):
-        x = load_tile(base, first, step, length, CHANNELS, BLOCK, BD)
+        x = load_tile(base, affine, column, first, step, length, CHANNELS, BLOCK, BD, IN, NORMED)
         total += tl.sum(x.to(tl.float32), 0)
         gram += tl.dot(tl.trans(x), x, input_precision="ieee")
     return total, gram
@@ -150,6 +194,7 @@ def share_head(D: tl.constexpr, CHANNELS: tl.constexpr, BD: tl.constexpr):
 @triton.jit(do_not_specialize=SIZES)
 def global_moments(
     qkv,
+    affine,
     moments,
     num_lines,
     inner,
@@ -162,6 +207,7 @@ def global_moments(
     BLOCK: tl.constexpr,
     BD: tl.constexpr,
     GROUP: tl.constexpr,
+    NORMED: tl.constexpr,
 ):
     """Write the sum of `q.k` and of its square over all pairs of a line, a share for each channel, [2, line, channel]."""
     IN: tl.constexpr = HEADS * (2 * D + E)
@@ -169,9 +215,9 @@ def global_moments(
     line = tl.program_id(0) // groups
     start = tl.program_id(0) % groups * (GROUP * D)
     step = tl.cast(inner, tl.int64) * IN
-    base = qkv + locate(line, inner, length) * IN + start
-    sum_q, gram_q = sum_line(base, step, length, GROUP * D, BLOCK, BD)
-    sum_k, gram_k = sum_line(base + HEADS * D, step, length, GROUP * D, BLOCK, BD)
+    base = qkv + locate(line, inner, length) * IN
+    sum_q, gram_q = sum_line(base, affine, start, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
+    sum_k, gram_k = sum_line(base, affine, HEADS * D + start, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
     squares = tl.sum(tl.where(share_head(D, GROUP * D, BD), gram_q * gram_k, 0.0), 1)
     channel = tl.arange(0, BD)
     target = moments + line.to(tl.int64) * (HEADS * D) + start + channel
@@ -182,6 +228,7 @@ def global_moments(
 @triton.jit(do_not_specialize=SIZES)
 def global_moments_backward(
     qkv,
+    affine,
     grad_moments,
     grad_qkv,
     num_lines,
@@ -195,6 +242,7 @@ def global_moments_backward(
     BLOCK: tl.constexpr,
     BD: tl.constexpr,
     GROUP: tl.constexpr,
+    NORMED: tl.constexpr,
 ):
     """Add the gradient of the content moments, `grad_moments` float32 [2, head], to the queries and keys of `grad_qkv`."""
     IN: tl.constexpr = HEADS * (2 * D + E)
@@ -202,10 +250,10 @@ def global_moments_backward(
     line = tl.program_id(0) // groups
     start = tl.program_id(0) % groups * (GROUP * D)
     step = tl.cast(inner, tl.int64) * IN
-    offset = locate(line, inner, length) * IN + start
+    offset = locate(line, inner, length) * IN
     base = qkv + offset
-    sum_q, gram_q = sum_line(base, step, length, GROUP * D, BLOCK, BD)
-    sum_k, gram_k = sum_line(base + HEADS * D, step, length, GROUP * D, BLOCK, BD)
+    sum_q, gram_q = sum_line(base, affine, start, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
+    sum_k, gram_k = sum_line(base, affine, HEADS * D + start, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
     channel = tl.arange(0, BD)
     used = channel < GROUP * D
     head = (start + channel) // D
@@ -215,12 +263,12 @@ def global_moments_backward(
     gram_q = tl.where(same, gram_q * grad_squares, 0.0)
     gram_k = tl.where(same, gram_k * grad_squares, 0.0)
     for first in range(0, length, BLOCK):
-        q = load_tile(base, first, step, length, GROUP * D, BLOCK, BD)
-        k = load_tile(base + HEADS * D, first, step, length, GROUP * D, BLOCK, BD)
+        q = load_tile(base, affine, start, first, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
+        k = load_tile(base, affine, HEADS * D + start, first, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
         grad_q = multiply(q, gram_k) + (grad_sum * sum_k)[None, :]
         grad_k = multiply(k, gram_q) + (grad_sum * sum_q)[None, :]
         position = first + tl.arange(0, BLOCK)
-        pointer = grad_qkv + offset + position[:, None].to(tl.int64) * step + channel[None, :]
+        pointer = grad_qkv + offset + position[:, None].to(tl.int64) * step + (start + channel)[None, :]
         mask = (position < length)[:, None] & used[None, :]
         grad_q += tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
         grad_k += tl.load(pointer + HEADS * D, mask=mask, other=0.0).to(tl.float32)
@@ -242,6 +290,7 @@ def locate_lines(
 @triton.jit(do_not_specialize=(*SIZES, "splits"))
 def line_grams(
     qkv,
+    affine,
     sums,
     grams,
     num_lines,
@@ -256,6 +305,7 @@ def line_grams(
     BLOCK: tl.constexpr,
     BD: tl.constexpr,
     GROUP: tl.constexpr,
+    NORMED: tl.constexpr,
 ):
     """Write `sums` [split, 2, length, HEADS * D] and Gram matrices [split, 2, length, head, D, D] over a share of the lines.
 
@@ -275,7 +325,7 @@ def line_grams(
     for first in range(split * BLOCK, num_lines, splits * BLOCK):
         line = first + tl.arange(0, BLOCK)
         pointer, mask = locate_lines(qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
-        x = tl.load(pointer, mask=mask, other=0.0)
+        x = apply_norm(tl.load(pointer, mask=mask, other=0.0), affine, start, mask, GROUP * D, BD, IN, NORMED)
         total += tl.sum(x.to(tl.float32), 0)
         gram += tl.dot(tl.trans(x), x, input_precision="ieee")
     i = tl.arange(0, BD)[:, None]
@@ -290,6 +340,7 @@ def line_grams(
 @triton.jit(do_not_specialize=(*SIZES, "splits"))
 def line_grams_backward(
     qkv,
+    affine,
     grad_sums,
     grad_grams,
     grad_qkv,
@@ -305,8 +356,9 @@ def line_grams_backward(
     BLOCK: tl.constexpr,
     BD: tl.constexpr,
     GROUP: tl.constexpr,
+    NORMED: tl.constexpr,
 ):
-    """Write the gradient of `line_grams` to the queries and keys of `grad_qkv`; `grad_grams` must be symmetric already."""
+    """Add the gradient of `line_grams` to the queries and keys of `grad_qkv`; `grad_grams` must be symmetric already."""
     IN: tl.constexpr = HEADS * (2 * D + E)
     groups: tl.constexpr = HEADS // GROUP
     pid = tl.program_id(0)
@@ -325,7 +377,8 @@ def line_grams_backward(
     for first in range(split * BLOCK, num_lines, splits * BLOCK):
         line = first + tl.arange(0, BLOCK)
         pointer, mask = locate_lines(qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
-        x = tl.load(pointer, mask=mask, other=0.0)
+        x = apply_norm(tl.load(pointer, mask=mask, other=0.0), affine, start, mask, GROUP * D, BD, IN, NORMED)
         grad = multiply(x, grad_gram) + grad_sum[None, :]
         pointer, mask = locate_lines(grad_qkv, line, position, num_lines, inner, length, start, GROUP * D, BD, IN)
+        grad += tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
         tl.store(pointer, grad.to(x.dtype), mask=mask)

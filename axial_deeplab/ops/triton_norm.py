@@ -38,8 +38,11 @@ def sum_rows(x, shares, rows, channels, per_share, C: tl.constexpr, R: tl.conste
 def finish_statistics(
     x,
     shares,
+    weight,
+    bias,
     mean,
     inverse,
+    affine,
     running_mean,
     running_var,
     rows,
@@ -51,7 +54,7 @@ def finish_statistics(
     C: tl.constexpr,
     S: tl.constexpr,
 ):
-    """Turn shares into mean and 1 / standard deviation of every channel, and move the running statistics."""
+    """Turn shares into mean, 1 / standard deviation, scale and shift of every channel, and move the running statistics."""
     c = tl.program_id(0) * C + tl.arange(0, C)
     valid = c < channels
     total = tl.zeros([C], tl.float64)
@@ -66,7 +69,11 @@ def finish_statistics(
     variance = tl.maximum(squares / rows - shifted * shifted, 0.0)
     m = (shifted + tl.load(x + c, mask=valid, other=0.0).to(tl.float64)).to(tl.float32)
     tl.store(mean + c, m, mask=valid)
-    tl.store(inverse + c, (1 / tl.sqrt(variance + eps)).to(tl.float32), mask=valid)
+    i = (1 / tl.sqrt(variance + eps)).to(tl.float32)
+    tl.store(inverse + c, i, mask=valid)
+    scale = i * tl.load(weight + c, mask=valid, other=0.0)
+    tl.store(affine + c, scale, mask=valid)
+    tl.store(affine + channels + c, tl.load(bias + c, mask=valid, other=0.0) - m * scale, mask=valid)
     unbiased = (variance * (rows / tl.maximum(rows - correction, 1))).to(tl.float32)
     old = tl.load(running_mean + c, mask=valid, other=0.0)
     tl.store(running_mean + c, old + momentum * (m - old), mask=valid)

@@ -15,42 +15,58 @@ from axial_deeplab.ops.triton_moments import (
 from axial_deeplab.ops.triton_tiles import INTERPRETED, WARPS_WANTED, Geometry, describe_sizes
 
 
-def launch_statistics(qkv: Tensor, g: Geometry) -> tuple[Tensor, Tensor, Tensor]:
+def launch_statistics(qkv: Tensor, g: Geometry, affine: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Return sum and sum of squares of the content term, float64 [2, head], and of queries and keys at every position the
-    sums over all lines, float32 [2, length, head, dim], and the Gram matrices, [2, length, head, dim, dim]."""
+    sums over all lines, float32 [2, length, head, dim], and the Gram matrices, [2, length, head, dim, dim].
+
+    With `affine`, float32 [2, channel], they are those of `scale * x + shift`.
+    """
     pairs, size = g.num_lines * g.num_heads, g.num_heads * g.key_dim
     shares = g.num_heads * (g.key_dim if g.sees_all else 1)
     moments = torch.empty(2, g.num_lines, shares, dtype=torch.float32, device=qkv.device)
+    given = (qkv, moments if affine is None else affine)
+    normed = {"NORMED": affine is not None}
     if g.sees_all:
         grid = (g.num_lines * (size // _group_channels(g)),)
-        global_moments[grid](qkv, moments, *describe_sizes(g, 0), **tile_line_groups(g))
+        global_moments[grid](*given, moments, *describe_sizes(g, 0), **tile_line_groups(g), **normed)
     else:
-        local_moments[(pairs,)](qkv, moments, *describe_sizes(g, 0), **tile_line(g))
+        local_moments[(pairs,)](*given, moments, *describe_sizes(g, 0), **tile_line(g), **normed)
     splits, constants = tile_lines(g)
     sums = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim)
     grams = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim, g.key_dim)
-    groups = size // _group_channels(g)
-    line_grams[(splits * g.length * 2 * groups,)](qkv, sums, grams, *describe_sizes(g, 0), splits, **constants)
+    grid = (splits * g.length * 2 * (size // _group_channels(g)),)
+    line_grams[grid](*given, sums, grams, *describe_sizes(g, 0), splits, **constants, **normed)
     moments = moments.view(2, g.num_lines, g.num_heads, -1).sum((1, 3), dtype=torch.float64)
     return moments, sums.sum(0), grams.sum(0)
 
 
 def launch_statistics_backward(
-    qkv: Tensor, grad_moments: Tensor, grad_sums: Tensor, grad_grams: Tensor, g: Geometry
+    qkv: Tensor,
+    grad_moments: Tensor,
+    grad_sums: Tensor,
+    grad_grams: Tensor,
+    g: Geometry,
+    *,
+    affine: Tensor | None = None,
+    grad_qkv: Tensor | None = None,
 ) -> Tensor:
-    """Return the gradient of `qkv`; that of the values is zero."""
-    grad_qkv = torch.zeros_like(qkv)
+    """Return the gradient of `qkv`, or of `scale * x + shift`, added to `grad_qkv` in place if that is given."""
+    if grad_qkv is None:
+        grad_qkv = torch.zeros_like(qkv)
     splits, constants = tile_lines(g)
     groups = g.num_heads * g.key_dim // _group_channels(g)
     symmetric = (grad_grams + grad_grams.mT).contiguous()
+    given = (qkv, symmetric if affine is None else affine)
+    normed = {"NORMED": affine is not None}
+    sizes = describe_sizes(g, 0)
     line_grams_backward[(splits * g.length * 2 * groups,)](
-        qkv, grad_sums.contiguous(), symmetric, grad_qkv, *describe_sizes(g, 0), splits, **constants
+        *given, grad_sums.contiguous(), symmetric, grad_qkv, *sizes, splits, **constants, **normed
     )
-    given = (qkv, grad_moments.float(), grad_qkv)
+    grads = (grad_moments.float(), grad_qkv)
     if g.sees_all:
-        global_moments_backward[(g.num_lines * groups,)](*given, *describe_sizes(g, 0), **tile_line_groups(g))
+        global_moments_backward[(g.num_lines * groups,)](*given, *grads, *sizes, **tile_line_groups(g), **normed)
     else:
-        local_moments_backward[(g.num_lines * g.num_heads,)](*given, *describe_sizes(g, 0), **tile_line(g))
+        local_moments_backward[(g.num_lines * g.num_heads,)](*given, *grads, *sizes, **tile_line(g), **normed)
     return grad_qkv
 
 

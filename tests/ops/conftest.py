@@ -1,7 +1,14 @@
 """Where the kernels run: on a GPU, or in Triton's interpreter (which the conftest above switches on)."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+from tests.ops import emulator
+
+HOPPER_SHARED = 227 * 1024
+"""int: Bytes of shared memory that a block may have on an H100 or H200."""
 
 
 @pytest.fixture
@@ -37,3 +44,22 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty", poison(torch.empty))
     monkeypatch.setattr(torch, "empty_like", poison(torch.empty_like))
     monkeypatch.setattr(torch.Tensor, "new_empty", poison(torch.Tensor.new_empty))
+
+
+@pytest.fixture
+def kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Let the operator run the CUDA kernels, in the emulator where there is no GPU; the backend to ask for."""
+    if device != "cpu":
+        if torch.cuda.get_device_capability() < (8, 0):
+            pytest.skip("this GPU has no bfloat16 arithmetic")
+        yield "cuda"
+        return
+    if emulator.COMPILER is None:
+        pytest.skip("there is neither a GPU nor g++")
+    from axial_deeplab.ops import cuda_launch, triton_autograd
+
+    monkeypatch.setattr(triton_autograd, "uses_cuda", lambda *_: True)
+    monkeypatch.setattr(cuda_launch, "get_shared_limit", lambda _: HOPPER_SHARED)
+    monkeypatch.setattr(cuda_launch, "_count_slots", lambda items, *_: min(items, 2))
+    monkeypatch.setattr(cuda_launch, "_launch", emulator.launch_emulated)
+    yield "triton"

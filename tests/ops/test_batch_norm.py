@@ -59,7 +59,8 @@ def test_operators_keep_their_contract(device: str) -> None:
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).to(device)
     ones = torch.ones(4, device=device)
     forward = ("test_schema", "test_faketensor")
-    torch.library.opcheck(batch_statistics, (x, ones.clone(), ones.clone(), 1e-3, 0.1, 1), test_utils=forward)
+    given = (x, *(ones.clone() for _ in range(4)), 1e-3, 0.1, 1)
+    torch.library.opcheck(batch_statistics, given, test_utils=forward)
     leaves = [t.clone().requires_grad_() for t in (x, ones, ones)]
     checks = (*forward, "test_autograd_registration")
     torch.library.opcheck(normalize_batch, (*leaves, ones, ones, None, True, False), test_utils=checks)

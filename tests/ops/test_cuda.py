@@ -1,19 +1,15 @@
 """The CUDA kernels against the reference in float64: on a GPU where there is one, else in the emulator."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops import cuda_choice, cuda_launch, triton_autograd
+from axial_deeplab.ops import cuda_choice
 from axial_deeplab.ops.cuda_compile import compile_kernel
 from axial_deeplab.ops.cuda_plan import explain_dims, plan_backward, plan_forward
 from axial_deeplab.ops.triton_tiles import Geometry
-from tests.ops import emulator
+from tests.ops.conftest import HOPPER_SHARED
 from tests.ops.test_triton import Case, Inputs, compute_all, describe, make_inputs, measure_error
-
-HOPPER_SHARED = 227 * 1024
 
 CASES = [
     Case(2, heads=8, outer=2),
@@ -31,23 +27,6 @@ CASES = [
     Case(20, heads=8, terms=(True, False, True), span=9),
     Case(20, heads=8, terms=(False, False, False)),
 ]
-
-
-@pytest.fixture
-def kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Let the operator run the CUDA kernels, in the emulator where there is no GPU; the backend to ask for."""
-    if device != "cpu":
-        if torch.cuda.get_device_capability() < (8, 0):
-            pytest.skip("this GPU has no bfloat16 arithmetic")
-        yield "cuda"
-        return
-    if emulator.COMPILER is None:
-        pytest.skip("there is neither a GPU nor g++")
-    monkeypatch.setattr(triton_autograd, "uses_cuda", lambda *_: True)
-    monkeypatch.setattr(cuda_launch, "get_shared_limit", lambda _: HOPPER_SHARED)
-    monkeypatch.setattr(cuda_launch, "_count_slots", lambda items, *_: min(items, 2))
-    monkeypatch.setattr(cuda_launch, "_launch", emulator.launch_emulated)
-    yield "triton"
 
 
 def make_half_inputs(case: Case, device: str) -> tuple[Inputs, Inputs]:

@@ -23,9 +23,10 @@ constexpr int PARTS_SPACE = TILE * PARTS_ROW / 4;
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     attention_backward(const bf16* __restrict__ qkv, const float* __restrict__ rows, const float* __restrict__ scales,
-                       const bf16* __restrict__ retrieved, const float* __restrict__ lse, const bf16* __restrict__ grad_retrieved,
-                       bf16* __restrict__ grad_qkv, bf16* __restrict__ query_shares, float* __restrict__ row_shares,
-                       float* __restrict__ scale_shares, int num_lines, int inner, int length, int reach, int first_row) {
+                       const float* __restrict__ affine, const bf16* __restrict__ retrieved, const float* __restrict__ lse,
+                       const bf16* __restrict__ grad_retrieved, bf16* __restrict__ grad_qkv, bf16* __restrict__ query_shares,
+                       float* __restrict__ row_shares, float* __restrict__ scale_shares, int num_lines, int inner, int length,
+                       int reach, int first_row) {
   SHARED_MEMORY(memory);
   const Place place(threadIdx.x);
   Unit* const k_content = memory;
@@ -70,13 +71,39 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
   group.length = length, group.reach = reach;
   const int first_query = max(0, block_key - reach) / TILE * TILE, end_query = min(length, block_end + reach);
 
+  const float* const affine_q = affine + head0 * KEY_DIM;
+  const float* const affine_k = affine_q + NUM_HEADS * KEY_DIM;
+  const float* const affine_v = affine + 2 * NUM_HEADS * KEY_DIM + head0 * VALUE_DIM;
+
   auto meets = [&](int group, int query) {  // whether a group has anything to do with a tile of queries
     int key = block_key + group * TILE;
     return key < length && key - (query + TILE - 1) <= reach && query - (key + TILE - 1) <= reach;
   };
 
+  // What the block needs of a tile of queries, or of its own keys and values.
+  auto find_pixel = [&](int line) { return (i64)(line / inner) * length * inner + line % inner; };
+  auto fetch_queries_ahead = [&](int line, int query) {
+    const Place at = place.again();
+    for (int o = at.own_position; o < TILE && query + o < length; o += OWN_STEP) {
+      const i64 pixel = find_pixel(line) + (i64)(query + o) * inner;
+      const i64 out = pixel * OUT_CHANNELS + (head0 + at.own_head) * VALUE_DIM;
+      fetch_ahead(qkv + pixel * CHANNELS + (head0 + at.own_head) * KEY_DIM);
+      fetch_ahead(grad_retrieved + out), fetch_ahead(retrieved + out);
+      if (HAS_VALUE) fetch_ahead(grad_retrieved + out + NUM_HEADS * VALUE_DIM), fetch_ahead(retrieved + out + NUM_HEADS * VALUE_DIM);
+      fetch_ahead(lse + ((i64)(query + o) * num_lines + line) * NUM_HEADS + head0 + at.own_head);
+    }
+  };
+  auto fetch_keys_ahead = [&](int line) {
+    const Place at = place.again();
+    for (int p = at.own_position; p < BLOCK_KEYS && block_key + p < length; p += OWN_STEP) {
+      const bf16* const source = qkv + (find_pixel(line) + (i64)(block_key + p) * inner) * CHANNELS;
+      fetch_ahead(source + (NUM_HEADS + head0 + at.own_head) * KEY_DIM);
+      fetch_ahead(source + 2 * NUM_HEADS * KEY_DIM + (head0 + at.own_head) * VALUE_DIM);
+    }
+  };
+
   for (int line = blockIdx.x; line < num_lines; line += gridDim.x) {
-    const i64 pixel = (i64)(line / inner) * length * inner + line % inner;
+    const i64 pixel = find_pixel(line);
     const i64 step = (i64)inner * CHANNELS, out_step = (i64)inner * OUT_CHANNELS;
     const bf16* const line_q = qkv + pixel * CHANNELS + head0 * KEY_DIM;
     const bf16* const line_k = line_q + NUM_HEADS * KEY_DIM;
@@ -88,8 +115,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     for (int p = fetching.own_position; p < BLOCK_KEYS; p += OWN_STEP) {
       bool exists = block_key + p < length;
       u32 key[KEY_UNITS * 4], value[VALUE_UNITS * 4];
-      load_row<KEY_DIM>(key, line_k + (block_key + p) * step + fetching.own_head * KEY_DIM, exists);
-      load_row<VALUE_DIM>(value, line_v + (block_key + p) * step + fetching.own_head * VALUE_DIM, exists);
+      const int h = fetching.own_head;
+      load_normed_row<KEY_DIM>(key, line_k + (block_key + p) * step + h * KEY_DIM, affine_k + h * KEY_DIM, exists);
+      load_normed_row<VALUE_DIM>(value, line_v + (block_key + p) * step + h * VALUE_DIM, affine_v + h * VALUE_DIM, exists);
       store_row(k_content + p * KEY_PITCH + fetching.own_head * KEY_ROW, key);
       if (HAS_KEY) store_row_scaled(k_position + p * KEY_PITCH + fetching.own_head * KEY_ROW, key, a3 * LOG2_E);
       store_row(values + p * VALUE_PITCH + fetching.own_head * VALUE_ROW, value);
@@ -103,7 +131,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
       for (int o = fetching.own_position; o < TILE; o += OWN_STEP) {
         bool exists = tile.query + o < length;
         u32 row[KEY_UNITS * 4];
-        load_row<KEY_DIM>(row, line_q + (tile.query + o) * step + fetching.own_head * KEY_DIM, exists);
+        const bf16* const query = line_q + (tile.query + o) * step + fetching.own_head * KEY_DIM;
+        load_normed_row<KEY_DIM>(row, query, affine_q + fetching.own_head * KEY_DIM, exists);
         store_row_scaled(q_content + o * KEY_PITCH + fetching.own_head * KEY_ROW, row, a1 * LOG2_E);
         if (HAS_QUERY) store_row_scaled(q_position + o * KEY_PITCH + fetching.own_head * KEY_ROW, row, a2 * LOG2_E);
         u32 grad[VALUE_UNITS * 4], out[VALUE_UNITS * 4];
@@ -124,6 +153,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
       }
       __syncthreads();
 
+      if (FETCH_AHEAD) {
+        if (tile.query + TILE < end_query) {
+          fetch_queries_ahead(line, tile.query + TILE);
+        } else if (line + gridDim.x < num_lines) {
+          fetch_queries_ahead(line + gridDim.x, first_query);
+          fetch_keys_ahead(line + gridDim.x);
+        }
+      }
+
       const bool active = meets(place.group, tile.query);
       AllTableSums table_sums;
       if (active) differentiate(grads, table_sums, place, tile, group, tables);
@@ -140,7 +178,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
       for (int o = place.own_position; o < TILE; o += OWN_STEP) {
         if (tile.query + o >= length) break;
         u32 row[KEY_UNITS * 4];
-        load_row<KEY_DIM>(row, line_q + (tile.query + o) * step + place.own_head * KEY_DIM, true);
+        const bf16* const query = line_q + (tile.query + o) * step + place.own_head * KEY_DIM;
+        load_normed_row<KEY_DIM>(row, query, affine_q + place.own_head * KEY_DIM, true);
 #pragma unroll
         for (int c = 0; c < PADDED_KEY; c += 4) {
           float4 content = {0, 0, 0, 0}, position = {0, 0, 0, 0};
@@ -207,7 +246,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     for (int p = place.own_position; p < BLOCK_KEYS; p += OWN_STEP) {
       if (block_key + p >= length) break;
       u32 row[KEY_UNITS * 4];
-      load_row<KEY_DIM>(row, line_k + (block_key + p) * step + place.own_head * KEY_DIM, true);
+      const bf16* const key = line_k + (block_key + p) * step + place.own_head * KEY_DIM;
+      load_normed_row<KEY_DIM>(row, key, affine_k + place.own_head * KEY_DIM, true);
       const float* part = parts + p / TILE * 2 * 4 * PARTS_SPACE + p % TILE * PARTS_ROW + place.own_head * PADDED_KEY;
 #pragma unroll
       for (int c = 0; c < KEY_DIM; c += 2) {

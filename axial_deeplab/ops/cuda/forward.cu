@@ -145,8 +145,8 @@ WARP_INLINE void attend(Retrieved& got, const Place& place, const Tile& tile, co
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     attention_forward(const bf16* __restrict__ qkv, const float* __restrict__ rows, const float* __restrict__ scales,
-                      bf16* __restrict__ retrieved, float* __restrict__ lse, int num_lines, int inner, int length, int reach,
-                      int first_row) {
+                      const float* __restrict__ affine, bf16* __restrict__ retrieved, float* __restrict__ lse, int num_lines,
+                      int inner, int length, int reach, int first_row) {
   SHARED_MEMORY(memory);
   const Place place(threadIdx.x);
   Unit* const q_content = memory;  // queries times the scale of the content term, and of the query term
@@ -194,7 +194,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
       Unit* target = q_content + at.own_position * KEY_PITCH + at.own_head * KEY_ROW;
       for (int o = at.own_position; o < QUERIES; o += OWN_STEP) {
         u32 row[KEY_UNITS * 4];
-        load_row<KEY_DIM>(row, source, block_query + o < length);
+        load_normed_row<KEY_DIM>(row, source, affine + (head0 + at.own_head) * KEY_DIM, block_query + o < length);
         store_row_scaled(target, row, a1);
         if (HAS_QUERY) store_row_scaled(target + QUERY_SPACE, row, a2);
         source += OWN_STEP * step, target += OWN_STEP * KEY_PITCH;
@@ -211,14 +211,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
           const Place at = place.again();
           const float a3 = scales[2 * NUM_HEADS + head0 + at.own_head] * LOG2_E;
           const bf16* source_k = line_k + (chunk + at.own_position) * step + at.own_head * KEY_DIM;
+          const float* const affine_k = affine + (NUM_HEADS + head0 + at.own_head) * KEY_DIM;
+          const float* const affine_v = affine + 2 * NUM_HEADS * KEY_DIM + (head0 + at.own_head) * VALUE_DIM;
           const bf16* source_v = line_v + (chunk + at.own_position) * step + at.own_head * VALUE_DIM;
           Unit* target = k_content + at.own_position * KEY_PITCH + at.own_head * KEY_ROW;
           Unit* target_v = values + at.own_position * VALUE_PITCH + at.own_head * VALUE_ROW;
           const int chunk_end = min(KEYS, (end_key + TILE - 1) / TILE * TILE - chunk);
           for (int p = at.own_position; p < chunk_end; p += OWN_STEP) {
             u32 key[KEY_UNITS * 4], value[VALUE_UNITS * 4];
-            load_row<KEY_DIM>(key, source_k, chunk + p < length);
-            load_row<VALUE_DIM>(value, source_v, chunk + p < length);
+            load_normed_row<KEY_DIM>(key, source_k, affine_k, chunk + p < length);
+            load_normed_row<VALUE_DIM>(value, source_v, affine_v, chunk + p < length);
             store_row(target, key);
             if (HAS_KEY) store_row_scaled(target + KEY_SPACE, key, a3);
             store_row(target_v, value);
@@ -227,6 +229,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
           }
         }
         __syncthreads();
+        if (FETCH_AHEAD) {  // the next keys and values, of this line or of the next one; then its queries too
+          const Place at = place.again();
+          const bool goes_on = chunk + KEYS < end_key;
+          const int next = item + gridDim.x, next_line = goes_on ? line : next / HEAD_BLOCKS;
+          const int next_head = goes_on ? head0 : next % HEAD_BLOCKS * HEADS, next_key = goes_on ? chunk + KEYS : first_key;
+          if (goes_on || next < num_lines * HEAD_BLOCKS) {
+            const bf16* const line_q = qkv + ((i64)(next_line / inner) * length * inner + next_line % inner) * CHANNELS;
+            const int key_column = (NUM_HEADS + next_head + at.own_head) * KEY_DIM;
+            const int value_column = 2 * NUM_HEADS * KEY_DIM + (next_head + at.own_head) * VALUE_DIM;
+            for (int p = at.own_position; p < KEYS && next_key + p < end_key; p += OWN_STEP) {
+              const bf16* const pixel = line_q + (next_key + p) * step;
+              fetch_ahead(pixel + key_column), fetch_ahead(pixel + value_column);
+            }
+            for (int o = at.own_position; !goes_on && o < QUERIES && block_query + o < length; o += OWN_STEP)
+              fetch_ahead(line_q + (block_query + o) * step + (next_head + at.own_head) * KEY_DIM);
+          }
+        }
         for (int local = 0; local < KEYS && chunk + local < end_key; local += TILE) {
           tile.key = chunk + local;
           if (!has_queries || tile.key - (tile.query + TILE - 1) > reach || tile.query - (tile.key + TILE - 1) > reach) continue;

@@ -10,7 +10,8 @@
 // phases, POSITIONS_WARP of the queries or keys.
 //
 // Constants from outside: KEY_DIM, VALUE_DIM (channels of one head, multiples of two), NUM_HEADS (a multiple of 8),
-// HAS_QUERY, HAS_KEY, HAS_VALUE (position terms), GROUP_WARPS (1, 2, 4), GROUPS (of a block).
+// HAS_QUERY, HAS_KEY, HAS_VALUE (position terms), GROUP_WARPS (1, 2, 4), GROUPS (of a block), NORMED (the batch norm of queries,
+// keys and values is applied as they are loaded).
 #pragma once
 #include "primitives.cuh"
 
@@ -96,6 +97,18 @@ WARP_INLINE void load_row(u32 (&row)[(DIM + 7) / 8 * 4], const bf16* source, boo
 #pragma unroll
       for (int j = 0; j < WIDTH; j++) row[i + j] = words.x[j];
     }
+  }
+}
+// The same of queries, keys or values; with NORMED, what the batch norm before the attention makes of them, rounded as if it had
+// been stored. `affine` holds the scales of all channels, from the row's first one on, then the shifts.
+template <int DIM>
+WARP_INLINE void load_normed_row(u32 (&row)[(DIM + 7) / 8 * 4], const bf16* source, const float* affine, bool valid) {
+  load_row<DIM>(row, source, valid);
+  if (!NORMED || !valid) return;
+#pragma unroll
+  for (int i = 0; i < DIM / 2; i++) {
+    float2 scale = *(const float2*)(affine + 2 * i), shift = *(const float2*)(affine + CHANNELS + 2 * i);
+    row[i] = pack(low_half(row[i]) * scale.x + shift.x, high_half(row[i]) * scale.y + shift.y);
   }
 }
 template <int N>

@@ -3,19 +3,20 @@
 #include "backward.cu"
 
 extern "C" void emulate(int slots, int blocks, int head_blocks, int threads, int shared_bytes, const bf16* qkv, const float* rows,
-                        const float* scales, const bf16* retrieved, const float* lse, const bf16* grad_retrieved, bf16* grad_qkv,
-                        bf16* query_shares, float* row_shares, float* scale_shares, int num_lines, int inner, int length, int reach,
-                        int first_row) {
-  emulator::launch(attention_backward, {slots, blocks, head_blocks}, threads, shared_bytes, qkv, rows, scales, retrieved, lse,
-                   grad_retrieved, grad_qkv, query_shares, row_shares, scale_shares, num_lines, inner, length, reach, first_row);
+                        const float* scales, const float* affine, const bf16* retrieved, const float* lse,
+                        const bf16* grad_retrieved, bf16* grad_qkv, bf16* query_shares, float* row_shares, float* scale_shares,
+                        int num_lines, int inner, int length, int reach, int first_row) {
+  emulator::launch(attention_backward, {slots, blocks, head_blocks}, threads, shared_bytes, qkv, rows, scales, affine, retrieved,
+                   lse, grad_retrieved, grad_qkv, query_shares, row_shares, scale_shares, num_lines, inner, length, reach,
+                   first_row);
 }
 #else
 #include "forward.cu"
 
 extern "C" void emulate(int slots, int blocks, int head_blocks, int threads, int shared_bytes, const bf16* qkv, const float* rows,
-                        const float* scales, bf16* retrieved, float* lse, int num_lines, int inner, int length, int reach,
-                        int first_row) {
-  emulator::launch(attention_forward, {slots, blocks, head_blocks}, threads, shared_bytes, qkv, rows, scales, retrieved, lse,
-                   num_lines, inner, length, reach, first_row);
+                        const float* scales, const float* affine, bf16* retrieved, float* lse, int num_lines, int inner,
+                        int length, int reach, int first_row) {
+  emulator::launch(attention_forward, {slots, blocks, head_blocks}, threads, shared_bytes, qkv, rows, scales, affine, retrieved,
+                   lse, num_lines, inner, length, reach, first_row);
 }
 #endif
