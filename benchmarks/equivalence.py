@@ -75,7 +75,7 @@ class Laboratory:
 
     def __init__(self, recipe: Recipe, device: str, *, graph: bool) -> None:
         self.recipe, self.device, self.graph = recipe, device, graph
-        self.load = lru_cache(maxsize=1)(self._load)
+        self.load = lru_cache(maxsize=None)(self._load)  # the batches of a seed serve several runs
 
     @cached_property
     def records(self) -> Any:
