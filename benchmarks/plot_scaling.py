@@ -50,10 +50,9 @@ def select(rows: list[dict[str, Any]], what: str, mode: str, key: str) -> tuple[
     return [side for side, _ in found], [value for _, value in found]
 
 
-def find_limit(rows: list[dict[str, Any]], what: str, mode: str) -> int | None:
-    """Return the smallest side that did not fit, or `None`."""
-    sides = [row["side"] for row in rows if row["what"] == what and row["mode"] == mode and row.get("out_of_memory")]
-    return min(sides, default=None)
+def runs_out_of_memory(rows: list[dict[str, Any]], what: str, mode: str) -> bool:
+    """Return whether some side did not fit."""
+    return any(row["what"] == what and row["mode"] == mode and row.get("out_of_memory") for row in rows)
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -69,16 +68,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
             x, y = select(rows, what, mode, key)
             if x:
                 panel.plot(x, y, line, color=color, marker=marker, markersize=5, label=label)
-                limit = find_limit(rows, what, mode)
-                if limit is not None:
-                    panel.annotate(
-                        f"out of memory at {limit}",
-                        (x[-1], y[-1]),
-                        xytext=(8, -3),
-                        textcoords="offset points",
-                        color=color,
-                        fontsize=8,
-                    )
+                if runs_out_of_memory(rows, what, mode):
+                    panel.plot(x[-1], y[-1], "x", color=color, markersize=15, markeredgewidth=2)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xticks(sides, [str(side) for side in sides])
@@ -88,6 +79,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
         panel.set_axisbelow(True)
     for panel in axes[1]:
         panel.set_xlabel("side of a square map, 64 channels, 8 heads, batch 1")
+    axes[0, 0].plot(
+        [], [], "x", color="black", markersize=9, markeredgewidth=2, label="the next side does not fit in memory"
+    )
     axes[0, 0].legend(fontsize=8, frameon=False)
     machine = results["machine"]
     figure.suptitle(
