@@ -31,12 +31,16 @@ class Place:
                 monkeypatch.setattr(triton_autograd, name, self._count(name, getattr(triton_autograd, name)))
 
     def __call__(self, x: T) -> T:
-        """Move a tensor or a module; on a GPU attention is told to use the kernels and nothing else."""
+        """Move a tensor or a module; on a GPU attention is told to use the Triton kernels, unless its heads are too wide for them."""
         if isinstance(x, nn.Module) and self.device == "cuda":
-            layers = [module for module in x.modules() if isinstance(module, AxialAttention)]
-            self.has_attention |= bool(layers)
-            for layer in layers:
-                layer.backend = "triton"
+            from axial_deeplab.ops.fused import explain_why_not
+
+            for layer in x.modules():
+                if isinstance(layer, AxialAttention):
+                    dims = (layer.key_dim, layer.value_dim)
+                    if explain_why_not(torch.device("cuda"), torch.float32, *dims) is None:
+                        layer.backend = "triton"
+                        self.has_attention = True
         return x.to(self.device)
 
     def assert_fused(self, *, backward: bool = False, statistics: bool = False) -> None:
