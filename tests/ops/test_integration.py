@@ -52,7 +52,7 @@ def test_autocast_casts_the_map_and_keeps_tables_and_scales(
         out = layer(x)
     assert seen[1] == [dtype, *[torch.float32] * 4]
     assert out.dtype == dtype
-    torch.testing.assert_close(out.float(), expected, rtol=5e-2, atol=5e-2)
+    assert (out.float() - expected).norm() < 5e-2 * expected.norm()
     out.float().square().sum().backward()
     assert x.grad is not None
     assert x.grad.dtype == torch.float32
