@@ -5,8 +5,12 @@ table of relative positions gathered by an index into a vector for every pair, t
 norm, and the axis brought to the front and back by copies.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
+
+from axial_deeplab.checkpoints.official_pytorch import convert_weights
 
 
 class AuthorsAxialAttention(nn.Module):
@@ -63,3 +67,10 @@ class AuthorsAxialAttention(nn.Module):
         retrieved = torch.einsum("nhop,nhcp->nhco", weights, v)
         positions = torch.einsum("nhop,cop->nhco", weights, value_rows)
         return torch.cat([retrieved, positions], dim=3).view(len(qkv), -1, self.side)
+
+
+def convert_to_ours(values: Mapping[str, Tensor], num_heads: int) -> dict[str, Tensor]:
+    """Rename and rearrange weights, gradients or statistics of the stand-in to those of `AxialAttention`."""
+    theirs, ours = "layer1.0.hight_block.", "encoder.stages.0.0.height_attention."  # as inside whole networks
+    kept = {theirs + name: value for name, value in values.items() if not name.endswith(("_index", "_tracked"))}
+    return {name.removeprefix(ours): value for name, value in convert_weights(kept, num_heads).items()}

@@ -31,12 +31,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from axial_deeplab.checkpoints.official_pytorch import convert_weights
 from axial_deeplab.data.files import write_json
 from axial_deeplab.layers import AxialAttention
 from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.layers.normalization import configure_norms
-from benchmarks.authors_layer import AuthorsAxialAttention
+from benchmarks.authors_layer import AuthorsAxialAttention, convert_to_ours
 from benchmarks.gpu_timing import capture, describe_machine, measure_error, measure_ms, measure_peak_mib
 
 CHANNELS, NUM_HEADS = 64, 8
@@ -238,10 +237,7 @@ def compare_with_stand_in(side: int) -> float:
     """Return the difference between our layer and the stand-in with the same weights, in training."""
     theirs, ours = build_stand_in(side), build_ours(side)
     configure_norms(ours, eps=1e-5, momentum=0.1, correction=1)
-    place, renamed = "layer1.0.hight_block.", "encoder.stages.0.0.height_attention."
-    names = (name for name in theirs.state_dict() if not name.endswith(("_index", "_tracked")))
-    weights = convert_weights({place + name: theirs.state_dict()[name] for name in names}, NUM_HEADS)
-    ours.load_state_dict({name.removeprefix(renamed): value for name, value in weights.items()})
+    ours.load_state_dict(convert_to_ours(theirs.state_dict(), NUM_HEADS))
     with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
         return measure_error(ours(make_map(side)), theirs(make_map(side)))
 

@@ -5,15 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from axial_deeplab.checkpoints.official_pytorch import convert_weights
 from axial_deeplab.layers import AxialAttention
 from axial_deeplab.layers.normalization import configure_norms
-from benchmarks.authors_layer import AuthorsAxialAttention
+from benchmarks.authors_layer import AuthorsAxialAttention, convert_to_ours
 from tests.golden_assert import assert_close, get_entry
 from tests.golden_rule import draw_tensor, load_case
-
-PREFIX = "layer1.0.hight_block."
-OURS = "encoder.stages.0.0.height_attention."
 
 
 def make_pair(*, along_width: bool) -> tuple[AuthorsAxialAttention, AxialAttention]:
@@ -25,13 +21,8 @@ def make_pair(*, along_width: bool) -> tuple[AuthorsAxialAttention, AxialAttenti
     axis = "width" if along_width else "height"
     ours = AxialAttention(12, axis, key_dim=4, value_dim=8, num_heads=4, max_distance=8)
     configure_norms(ours, eps=1e-5, momentum=0.1, correction=1)
-    ours.load_state_dict(convert(theirs.state_dict()))
+    ours.load_state_dict(convert_to_ours(theirs.state_dict(), 4))
     return theirs, ours
-
-
-def convert(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    kept = {PREFIX + name: value for name, value in values.items() if not name.endswith(("_index", "_tracked"))}
-    return {name.removeprefix(OURS): value for name, value in convert_weights(kept, 4).items()}
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -47,12 +38,12 @@ def test_stand_in_equals_our_layer(along_width: bool, training: bool) -> None:
         gradients = {name: p.grad for name, p in layer.named_parameters() if p.grad is not None}
         results.append((out, given.grad, gradients))
     torch.testing.assert_close(results[1][:2], results[0][:2], rtol=1e-4, atol=1e-4)
-    for name, expected in convert(results[0][2]).items():
+    for name, expected in convert_to_ours(results[0][2], 4).items():
         if name != "similarity_norm.bias":  # cancels in the softmax: a sum of rounding errors there, nothing here
             torch.testing.assert_close(results[1][2][name], expected, rtol=1e-4, atol=1e-3)
     if training:
         buffers = dict(ours.named_buffers())
-        for name, expected in convert(dict(theirs.named_buffers())).items():
+        for name, expected in convert_to_ours(dict(theirs.named_buffers()), 4).items():
             torch.testing.assert_close(buffers[name], expected, rtol=1e-4, atol=1e-4)
 
 

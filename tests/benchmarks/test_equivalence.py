@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.equivalence import PERTURBATION, measure_distance, perturb, smooth
 from benchmarks.equivalence import main as run
+from benchmarks.equivalence import measure_distance, smooth
+from benchmarks.training_runs import PERTURBATION, perturb
 
 
 def test_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
