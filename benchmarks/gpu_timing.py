@@ -30,9 +30,9 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def measure_ms(call: Callable[[], object], repeats: int = 20) -> float:
-    """Return the median time of a call in milliseconds, between two events of the GPU, after three calls to warm up."""
-    for _ in range(3):
+def measure_ms(call: Callable[[], object], repeats: int = 20, *, warmup: int = 3) -> float:
+    """Return the median time of a call in milliseconds, between two events of the GPU, after some calls to warm up."""
+    for _ in range(warmup):
         call()
     times = []
     for _ in range(repeats):

@@ -18,7 +18,7 @@ def assert_close(ours: Tensor, expected: Tensor | np.ndarray, entry: dict[str, A
     ours must only be tiny too.
     """
     expected = np.asarray(expected, dtype=np.float64)
-    error = np.abs(ours.detach().numpy().astype(np.float64) - expected).max()
+    error = np.abs(ours.detach().cpu().numpy().astype(np.float64) - expected).max()
     noise = entry.get("noise_fp32_vs_fp64")
     tolerance = 2e-5 * entry["max_abs"] if noise is None else max(20 * noise, 1e-5 * entry["max_abs"], 1e-7)
     assert error <= tolerance, f"{entry['array']}: error {error:.2e} above {tolerance:.2e}"

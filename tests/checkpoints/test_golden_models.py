@@ -12,18 +12,20 @@ from axial_deeplab.models import count_parameters
 from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess_probabilities
 from axial_deeplab.records import PanopticOutput
 from tests.golden_assert import assert_close, get_entry
+from tests.golden_place import Place
 from tests.golden_rule import draw_tensor, load_case
 
 
 @pytest.mark.parametrize("name", ["axial26s_seed0", "axial50s_seed0"])
-def test_authors_classifier(golden: Path, name: str) -> None:
+def test_authors_classifier(golden: Path, name: str, place: Place) -> None:
     meta, arrays = load_case(golden, f"csr_full_{name}")
     state = {entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]}
-    model = from_official_pytorch(state)
+    model = place(from_official_pytorch(state))
     assert count_parameters(model) == meta["params_total"]
-    images = draw_tensor(meta["input"], meta["seed"])
+    images = place(draw_tensor(meta["input"], meta["seed"]))
     with torch.no_grad():
         assert_close(model(images), arrays["eval/logits"], get_entry(meta, "eval/logits"))
+    place.assert_fused()
 
 
 @pytest.mark.parametrize(
@@ -36,14 +38,15 @@ def test_authors_classifier(golden: Path, name: str) -> None:
         "max_deeplab_s_backbone_cityscapes_65x97_seed0",
     ],
 )
-def test_deeplab2_model(golden: Path, name: str) -> None:
+def test_deeplab2_model(golden: Path, name: str, place: Place) -> None:
     meta, arrays = load_case(golden, f"dl2_full_{name}")
-    model = from_deeplab2({entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]})
+    model = place(from_deeplab2({entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]}))
     assert count_parameters(model) == meta["params_total"]
-    images = draw_tensor(meta["input"], meta["seed"]).permute(0, 3, 1, 2) / 127.5 - 1
+    images = place(draw_tensor(meta["input"], meta["seed"])).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
         heads = model.compute_heads(images)
         output = model(images)
+    place.assert_fused()
     step = 4 if "coco" in name else 1
     assert_close(
         heads.semantic_logits[:, ::step].permute(0, 2, 3, 1),
@@ -69,16 +72,19 @@ def test_deeplab2_model(golden: Path, name: str) -> None:
         "resnet50_cityscapes_65x97_seed0",
     ],
 )
-def test_panoptic_map(golden: Path, name: str) -> None:
+def test_panoptic_map(golden: Path, name: str, place: Place) -> None:
     """Images in, label maps out: networks, resizing, averaging over the mirror image, grouping and merging together."""
     meta, arrays = load_case(golden, f"dl2_full_{name}")
-    model = from_deeplab2({entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]})
-    images = draw_tensor(meta["input"], meta["seed"]).permute(0, 3, 1, 2) / 127.5 - 1
+    model = place(from_deeplab2({entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]}))
+    images = place(draw_tensor(meta["input"], meta["seed"])).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
         outputs = [model(images)]
         if meta["evaluator"]["add_flipped_images"]:
             mirrored = PanopticOutput(*(head.flip(3) for head in model(images.flip(3))))
-            outputs.append(mirrored._replace(offset=mirrored.offset * torch.tensor([1.0, -1.0])[:, None, None]))
+            outputs.append(
+                mirrored._replace(offset=mirrored.offset * mirrored.offset.new_tensor([1.0, -1.0])[:, None, None])
+            )
+    place.assert_fused()
     probs = torch.stack([output.semantic_logits[0].softmax(0) for output in outputs]).mean(0)
     heatmap = torch.stack([output.center_heatmap[0, 0] for output in outputs]).mean(0)
     offset = torch.stack([output.offset[0] for output in outputs]).mean(0)
@@ -96,5 +102,5 @@ def test_panoptic_map(golden: Path, name: str) -> None:
         counts[segment.category_id] += segment.is_thing
         number = counts[segment.category_id] if segment.is_thing else 0
         label[segment.id] = segment.category_id * evaluator["label_divisor"] + number
-    ours = label[prediction.panoptic_map.long()].numpy()
+    ours = label[prediction.panoptic_map.long().cpu()].numpy()
     assert (ours == arrays["output/panoptic_pred"][0]).mean() >= 0.999

@@ -5,6 +5,7 @@ against float64 or when its input changes by 1e-6.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,12 @@ from axial_deeplab.checkpoints.official_pytorch import convert_weights, from_off
 from axial_deeplab.panoptic.losses import compute_panoptic_losses_per_image
 from axial_deeplab.panoptic.targets import encode_targets
 from tests.golden_assert import get_entry
+from tests.golden_place import Place
 from tests.golden_rule import draw_tensor, load_case
 
 
 def test_authors_classifier(golden: Path) -> None:
-    meta, arrays = load_case(golden, "csr_full_axial26s_seed0")
-    state = {e["name"]: draw_tensor(e, meta["seed"]) for e in meta["variables"]}
+    meta, arrays, state = load_authors_classifier(golden)
     images, labels = draw_tensor(meta["input"], meta["seed"]), torch.tensor([3, 777])
     with torch.no_grad():
         loss = F.cross_entropy(from_official_pytorch(state).train()(images), labels)
@@ -30,15 +31,12 @@ def test_authors_classifier(golden: Path) -> None:
     # compared in float64, where only the reference's rounding is left.
     model = from_official_pytorch(state).double().train()
     F.cross_entropy(model(images.double()), labels).backward()
-    names = {e["name"]: torch.full(e["shape"], float(i)) for i, e in enumerate(meta["variables"])}
-    ours = convert_weights(names, 8)  # filled with the variable's number: tells which of our tensors holds it
+    places = locate_variables(meta)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    for index, entry in enumerate(meta["variables"]):
-        matching = [name for name, value in ours.items() if (value == index).all()]
+    for entry, matching in places:
         norm_name, running_name = f"train/grad_norm/{entry['name']}", f"train/running/{entry['name']}"
         if norm_name in arrays and parameters[matching[0]].requires_grad:
-            gradients = [parameters[name].grad for name in matching]
-            norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm().item()
+            norm = measure_norm([parameters[name].grad for name in matching])
             described = get_entry(meta, norm_name)
             tolerance = max(2 * described["noise_fp32_vs_fp64"], 1e-5 * described["max_abs"])
             assert abs(norm - arrays[norm_name]) <= tolerance, entry["name"]
@@ -47,15 +45,62 @@ def test_authors_classifier(golden: Path) -> None:
             torch.testing.assert_close(buffers[matching[0]].float(), value, atol=1e-6, rtol=1e-4)
 
 
-def test_deeplab2_model(golden: Path) -> None:
+def test_authors_classifier_in_float32(golden: Path, place: Place) -> None:
+    """What float32 can hold: the kernels have no float64, and rounding alone moves some of these gradients by 1.5 %."""
+    meta, arrays, state = load_authors_classifier(golden)
+    model = place(from_official_pytorch(state)).train()
+    images, labels = place(draw_tensor(meta["input"], meta["seed"])), place(torch.tensor([3, 777]))
+    loss = F.cross_entropy(model(images), labels)
+    loss.backward()
+    place.assert_fused(backward=True, statistics=True)
+    assert loss.item() == pytest.approx(float(arrays["train/loss"]), rel=1e-5)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    compared = 0
+    for entry, matching in locate_variables(meta):
+        norm_name, running_name = f"train/grad_norm/{entry['name']}", f"train/running/{entry['name']}"
+        if norm_name in arrays and parameters[matching[0]].requires_grad:
+            described, expected = get_entry(meta, norm_name), float(arrays[norm_name])
+            if described["noise_fp32_vs_fp64"] < 0.1 * described["max_abs"]:  # else zero in exact arithmetic
+                norm = measure_norm([parameters[name].grad for name in matching])
+                assert norm == pytest.approx(expected, rel=0.03), entry["name"]
+                compared += 1
+        if running_name in arrays:
+            value = convert_weights({entry["name"]: torch.from_numpy(arrays[running_name])}, 8)[matching[0]]
+            torch.testing.assert_close(buffers[matching[0]].cpu(), value, atol=1e-5, rtol=1e-3)
+    assert compared > 150
+
+
+def load_authors_classifier(golden: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, torch.Tensor]]:
+    """Return description, arrays and weights."""
+    meta, arrays = load_case(golden, "csr_full_axial26s_seed0")
+    return meta, arrays, {e["name"]: draw_tensor(e, meta["seed"]) for e in meta["variables"]}
+
+
+def locate_variables(meta: dict[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Return every variable of the authors' network with the names of our tensors that hold it."""
+    names = {e["name"]: torch.full(e["shape"], float(i)) for i, e in enumerate(meta["variables"])}
+    ours = convert_weights(names, 8)  # filled with the variable's number: tells which of our tensors holds it
+    return [
+        (entry, [name for name, value in ours.items() if (value == index).all()])
+        for index, entry in enumerate(meta["variables"])
+    ]
+
+
+def measure_norm(gradients: list[torch.Tensor | None]) -> float:
+    """Return the norm of several gradients together."""
+    return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None]).norm().item()
+
+
+def test_deeplab2_model(golden: Path, place: Place) -> None:
     meta, arrays = load_case(golden, "dl2_train_axial_deeplab_s_cityscapes_65x65_seed0")
     variables = {e["name"]: draw_tensor(e, meta["seed"]) for e in meta["variables"]}
-    model = from_deeplab2(variables).train()
-    images = draw_tensor(meta["input"], meta["seed"]).requires_grad_()
+    model = place(from_deeplab2(variables)).train()
+    images = place(draw_tensor(meta["input"], meta["seed"])).requires_grad_()
     output = model(images.permute(0, 3, 1, 2) / 127.5 - 1)
-    targets = make_targets(torch.from_numpy(arrays["target/panoptic_gt"]), meta["small_instances"])
+    targets = make_targets(place(torch.from_numpy(arrays["target/panoptic_gt"])), meta["small_instances"])
     losses = compute_panoptic_losses_per_image(output, targets)
     losses["total"].mean().backward()
+    place.assert_fused(backward=True, statistics=True)
     pairs = {
         "output/semantic_logits": output.semantic_logits[:, :, ::4, ::4].permute(0, 2, 3, 1),
         "output/center_heatmap": output.center_heatmap[:, 0],
@@ -66,21 +111,22 @@ def test_deeplab2_model(golden: Path) -> None:
         "loss/total_loss": losses["total"],
     }
     for name, ours in pairs.items():
-        error = np.abs(ours.detach().numpy() - arrays[name]).max()
+        error = np.abs(ours.detach().cpu().numpy() - arrays[name]).max()
         entry = get_entry(meta, name)
         assert error <= max(1e-4 * entry["max_abs"], 4 * entry["change_under_1e-6_input_perturbation"]), name
     assert images.grad is not None
-    error = (images.grad - torch.from_numpy(arrays["grad_input"])).norm() / np.linalg.norm(arrays["grad_input"])
+    error = (images.grad.cpu() - torch.from_numpy(arrays["grad_input"])).norm() / np.linalg.norm(arrays["grad_input"])
     assert error < 0.05
 
 
-def test_deeplab2_gradient_norms(golden: Path) -> None:
+def test_deeplab2_gradient_norms(golden: Path, place: Place) -> None:
     meta, arrays = load_case(golden, "dl2_train_axial_deeplab_s_cityscapes_65x65_seed0")
     variables = {e["name"]: draw_tensor(e, meta["seed"]) for e in meta["variables"]}
-    model = from_deeplab2(variables).train()
-    images = draw_tensor(meta["input"], meta["seed"]).permute(0, 3, 1, 2) / 127.5 - 1
-    targets = make_targets(torch.from_numpy(arrays["target/panoptic_gt"]), meta["small_instances"])
+    model = place(from_deeplab2(variables)).train()
+    images = place(draw_tensor(meta["input"], meta["seed"])).permute(0, 3, 1, 2) / 127.5 - 1
+    targets = make_targets(place(torch.from_numpy(arrays["target/panoptic_gt"])), meta["small_instances"])
     compute_panoptic_losses_per_image(model(images), targets)["total"].mean().backward()
+    place.assert_fused(backward=True, statistics=True)
     numbered = {name: torch.full_like(value, float(i)) for i, (name, value) in enumerate(variables.items())}
     places = from_deeplab2(numbered)  # every tensor filled with the number of the variable it came from
     numbers = {name: int(value.flatten()[0]) for name, value in places.named_parameters()}

@@ -14,6 +14,7 @@ from axial_deeplab.layers.axial_attention import AxialAttention
 from axial_deeplab.layers.normalization import configure_norms
 from axial_deeplab.models.axial_resnet import AttentionConfig, AxialBlock
 from tests.golden_assert import assert_close, get_entry
+from tests.golden_place import Place
 from tests.golden_rule import draw_tensor, load_case
 
 LAYERS = ["att_h_k8_s1", "att_w_k8_s1", "att_h_k10_s2", "att_w_k10_s2", "att_w_k12_s1_16to64", "att_h_k16_s2_g4"]
@@ -51,17 +52,18 @@ def rename(values: dict[str, Tensor], prefix: str, heads: int) -> dict[str, Tens
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("name", LAYERS + BLOCKS)
-def test_layer(golden: Path, name: str, mode: str) -> None:
+def test_layer(golden: Path, name: str, mode: str, place: Place) -> None:
     meta, arrays = load_case(golden, f"csr_layer_{name}")
     state = {entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]}
     module, prefix, heads = build(meta, state, name)
     configure_norms(module, eps=1e-5, momentum=0.1, correction=1)
     inner = module[0] if isinstance(module, nn.Sequential) else module
     inner.load_state_dict(rename(state, prefix, heads))
-    module.train(mode == "train")
-    x = draw_tensor(meta["input"], meta["seed"]).requires_grad_()
+    place(module).train(mode == "train")
+    x = place(draw_tensor(meta["input"], meta["seed"])).requires_grad_()
     out = module(x)
-    out.backward(draw_tensor(meta["cotangent"], meta["seed"]))
+    out.backward(place(draw_tensor(meta["cotangent"], meta["seed"])))
+    place.assert_fused(backward=True, statistics=mode == "train")
     assert_close(out, arrays[f"{mode}/out"], get_entry(meta, f"{mode}/out"))
     assert x.grad is not None
     assert_close(x.grad, arrays[f"{mode}/grad_in"], get_entry(meta, f"{mode}/grad_in"))

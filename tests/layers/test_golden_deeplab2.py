@@ -22,6 +22,7 @@ from axial_deeplab.models.encoder import build_inception_stem
 from axial_deeplab.models.heads import Head
 from axial_deeplab.models.resnet import BottleneckBlock
 from tests.golden_assert import assert_close, get_entry
+from tests.golden_place import Place
 from tests.golden_rule import draw_tensor, load_case
 
 Named = list[tuple[str, nn.Module]]
@@ -158,16 +159,17 @@ def iterate_modes(arrays: dict[str, np.ndarray]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_layer(golden: Path, name: str) -> None:
+def test_layer(golden: Path, name: str, place: Place) -> None:
     meta, arrays = load_case(golden, f"dl2_layer_{name}")
     state = {entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]}
     for mode in iterate_modes(arrays):
         module, named = build(name, state)
         fill(named, state)
-        module.train(mode == "train")
-        x = to_ours(draw_tensor(meta["input"], meta["seed"])).requires_grad_()
+        place(module).train(mode == "train")
+        x = place(to_ours(draw_tensor(meta["input"], meta["seed"]))).requires_grad_()
         out = module(x)
-        out.backward(to_ours(draw_tensor(meta["cotangent"], meta["seed"])))
+        out.backward(place(to_ours(draw_tensor(meta["cotangent"], meta["seed"]))))
+        place.assert_fused(backward=True, statistics=mode == "train")
         assert_close(to_theirs(out), arrays[f"{mode}/out"], get_entry(meta, f"{mode}/out"))
         assert x.grad is not None
         assert_close(to_theirs(x.grad), arrays[f"{mode}/grad_in"], get_entry(meta, f"{mode}/grad_in"))
