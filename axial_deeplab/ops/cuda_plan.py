@@ -132,7 +132,6 @@ def _list_constants(
         ("GROUPS", groups),
         ("BLOCKS", blocks),
         ("NORMED", int(normed)),
-        ("FETCH_AHEAD", int(__import__("os").environ.get("AHEAD", "1"))),
     )
 
 

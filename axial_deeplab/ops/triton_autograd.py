@@ -302,7 +302,7 @@ def run_statistics_backward(
     affine: Tensor | None = None,
     grad_qkv: Tensor | None = None,
 ) -> Tensor:
-    """Do what `similarity_statistics_backward` does; adds to `grad_qkv` if that is given, the gradient of `scale * x + shift`."""
+    """Do what `similarity_statistics_backward` does, of `scale * x + shift`; adds to `grad_qkv` if that is given."""
 
     def run_plainly() -> Tensor:
         grad = differentiate_sums_plainly(apply_affine(qkv, affine), *grads, g, span)

@@ -19,10 +19,10 @@ def test_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.count("yes") == 3
     results = json.loads(output.read_text())
     (row,) = results["steps"]
-    assert row["reference"] == row["fused"]
+    assert row["reference"] == pytest.approx(row["fused"], rel=1e-4)  # equal but for sums that a GPU takes in any order
     assert len(row["fused"]) == 3
     assert all(0 < distance < 1e-2 for distance in results["curves"][0]["distances_among_reference"])
-    assert results["bf16"][0]["reference"] == results["bf16"][0]["fused"]
+    assert results["bf16"][0]["reference"] == pytest.approx(results["bf16"][0]["fused"], rel=1e-2)
 
 
 def test_curves_are_smoothed_before_they_are_compared() -> None:

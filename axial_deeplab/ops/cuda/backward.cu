@@ -80,30 +80,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     return key < length && key - (query + TILE - 1) <= reach && query - (key + TILE - 1) <= reach;
   };
 
-  // What the block needs of a tile of queries, or of its own keys and values.
-  auto find_pixel = [&](int line) { return (i64)(line / inner) * length * inner + line % inner; };
-  auto fetch_queries_ahead = [&](int line, int query) {
-    const Place at = place.again();
-    for (int o = at.own_position; o < TILE && query + o < length; o += OWN_STEP) {
-      const i64 pixel = find_pixel(line) + (i64)(query + o) * inner;
-      const i64 out = pixel * OUT_CHANNELS + (head0 + at.own_head) * VALUE_DIM;
-      fetch_ahead(qkv + pixel * CHANNELS + (head0 + at.own_head) * KEY_DIM);
-      fetch_ahead(grad_retrieved + out), fetch_ahead(retrieved + out);
-      if (HAS_VALUE) fetch_ahead(grad_retrieved + out + NUM_HEADS * VALUE_DIM), fetch_ahead(retrieved + out + NUM_HEADS * VALUE_DIM);
-      fetch_ahead(lse + ((i64)(query + o) * num_lines + line) * NUM_HEADS + head0 + at.own_head);
-    }
-  };
-  auto fetch_keys_ahead = [&](int line) {
-    const Place at = place.again();
-    for (int p = at.own_position; p < BLOCK_KEYS && block_key + p < length; p += OWN_STEP) {
-      const bf16* const source = qkv + (find_pixel(line) + (i64)(block_key + p) * inner) * CHANNELS;
-      fetch_ahead(source + (NUM_HEADS + head0 + at.own_head) * KEY_DIM);
-      fetch_ahead(source + 2 * NUM_HEADS * KEY_DIM + (head0 + at.own_head) * VALUE_DIM);
-    }
-  };
-
   for (int line = blockIdx.x; line < num_lines; line += gridDim.x) {
-    const i64 pixel = find_pixel(line);
+    const i64 pixel = (i64)(line / inner) * length * inner + line % inner;
     const i64 step = (i64)inner * CHANNELS, out_step = (i64)inner * OUT_CHANNELS;
     const bf16* const line_q = qkv + pixel * CHANNELS + head0 * KEY_DIM;
     const bf16* const line_k = line_q + NUM_HEADS * KEY_DIM;
@@ -152,15 +130,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             exists ? lse[((i64)(tile.query + o) * num_lines + line) * NUM_HEADS + head0 + fetching.own_head] : INFINITY_F;
       }
       __syncthreads();
-
-      if (FETCH_AHEAD) {
-        if (tile.query + TILE < end_query) {
-          fetch_queries_ahead(line, tile.query + TILE);
-        } else if (line + gridDim.x < num_lines) {
-          fetch_queries_ahead(line + gridDim.x, first_query);
-          fetch_keys_ahead(line + gridDim.x);
-        }
-      }
 
       const bool active = meets(place.group, tile.query);
       AllTableSums table_sums;

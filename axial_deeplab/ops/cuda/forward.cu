@@ -229,23 +229,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
           }
         }
         __syncthreads();
-        if (FETCH_AHEAD) {  // the next keys and values, of this line or of the next one; then its queries too
-          const Place at = place.again();
-          const bool goes_on = chunk + KEYS < end_key;
-          const int next = item + gridDim.x, next_line = goes_on ? line : next / HEAD_BLOCKS;
-          const int next_head = goes_on ? head0 : next % HEAD_BLOCKS * HEADS, next_key = goes_on ? chunk + KEYS : first_key;
-          if (goes_on || next < num_lines * HEAD_BLOCKS) {
-            const bf16* const line_q = qkv + ((i64)(next_line / inner) * length * inner + next_line % inner) * CHANNELS;
-            const int key_column = (NUM_HEADS + next_head + at.own_head) * KEY_DIM;
-            const int value_column = 2 * NUM_HEADS * KEY_DIM + (next_head + at.own_head) * VALUE_DIM;
-            for (int p = at.own_position; p < KEYS && next_key + p < end_key; p += OWN_STEP) {
-              const bf16* const pixel = line_q + (next_key + p) * step;
-              fetch_ahead(pixel + key_column), fetch_ahead(pixel + value_column);
-            }
-            for (int o = at.own_position; !goes_on && o < QUERIES && block_query + o < length; o += OWN_STEP)
-              fetch_ahead(line_q + (block_query + o) * step + (next_head + at.own_head) * KEY_DIM);
-          }
-        }
         for (int local = 0; local < KEYS && chunk + local < end_key; local += TILE) {
           tile.key = chunk + local;
           if (!has_queries || tile.key - (tile.query + TILE - 1) > reach || tile.query - (tile.key + TILE - 1) > reach) continue;

@@ -132,9 +132,6 @@ WARP_INLINE float log2_fast(float x) {
 }
 WARP_INLINE float exchange(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
 
-// Brings what is at an address of global memory nearer, without waiting for it.
-WARP_INLINE void fetch_ahead(const void* pointer) { asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer)); }
-
 // Keeps the compiler from computing a branch in advance.
 WARP_INLINE void stay_here() { asm volatile("" ::: "memory"); }
 

@@ -254,7 +254,6 @@ inline float exchange(float x, int mask) {
   });
   return emulator::as_float(emulator::own().out[0]);
 }
-inline void fetch_ahead(const void* pointer) { (void)*(const volatile char*)pointer; }  // must be readable
 inline void stay_here() {}
 inline int forget(int x) { return x; }
 inline void wait_for(int id, int count) {
