@@ -11,7 +11,7 @@ gradient of a logit is `dX = P (dP - Delta)`. Every pass recomputes it; no map o
 import triton
 import triton.language as tl
 
-from axial_deeplab.ops.triton_forward import SIZES, compute_logit, hide, load_rows, locate
+from axial_deeplab.ops.triton_forward import SIZES, compute_logit, hide, load_rows, locate, take_if
 from axial_deeplab.ops.triton_memory import (
     LOG2_E,
     add_dot,
@@ -19,6 +19,7 @@ from axial_deeplab.ops.triton_memory import (
     exp2,
     load_vector,
     make_zeros,
+    scale_unless,
     scale_vector,
     store_vector,
     take,
@@ -117,8 +118,8 @@ def attention_backward_queries(
     for i in tl.static_range(OT):
         clamped = tl.minimum(o0 + i, length - 1)
         q_i = load_vector(qkv + q_offset + clamped * step, D, D_WORDS)
-        q1 = q1 + scale_vector(q_i, a1 * LOG2_E, D)
-        q2 = q2 + scale_vector(q_i, a2 * LOG2_E, D)
+        q1 = q1 + scale_unless(q_i, a1 * LOG2_E, EXACT, D)
+        q2 = q2 + scale_unless(q_i, a2 * LOG2_E, EXACT, D)
         out = out_offset + clamped * out_step
         grad_i = load_vector(grad_retrieved + out, E, E_WORDS)
         grad_c = grad_c + grad_i
@@ -130,10 +131,16 @@ def attention_backward_queries(
         deltas = deltas + (delta_i,)
         at = (o0 + i).to(tl.int64) * num_pairs + g[None, :]
         written = valid & (o0 + i < length)
-        tl.store(delta + at, delta_i, mask=written)
+        if not EXACT:
+            tl.store(delta + at, delta_i, mask=written)
         offset = offset + (tl.load(lse + at, mask=written, other=float("inf")),)
     sums = make_zeros(OT * D, OG, BG)
     psums = make_zeros(OT * D, OG, BG)
+    # Of the weights and the gradients; weighted sums of keys and query rows. Unused unless EXACT.
+    total = make_zeros(OT, OG, BG)
+    surplus = make_zeros(OT, OG, BG)
+    means = make_zeros(OT * D, OG, BG)
+    pmeans = make_zeros(OT * D, OG, BG)
     low = tl.maximum(first - reach, 0)
     high = tl.minimum(first + OG * OT + reach, length)
     for p0 in range(low, high, CH):
@@ -153,22 +160,28 @@ def attention_backward_queries(
                 p = tl.minimum(p, length - 1)
             k_c = load_vector(qkv + HEADS * D + q_offset + p * step, D, D_WORDS)
             v_c = load_vector(qkv + v_offset + p * step, E, E_WORDS)
-            k3 = scale_vector(k_c, a3, D)
+            k3 = scale_unless(k_c, a3, EXACT, D)
             new_sums = ()
             new_psums = ()
+            new_total = ()
+            new_surplus = ()
+            new_means = ()
+            new_pmeans = ()
             for i in tl.static_range(OT):
                 x = compute_logit(
                     begin(offset[i], EXACT),
-                    q1,
-                    q2,
-                    i,
+                    take(q1, i * D, D),
+                    take(q2, i * D, D),
                     k_c,
                     k3,
-                    query_row,
-                    key_row,
-                    c - i + OT - 1,
+                    take_if(query_row, (c - i + OT - 1) * D, D, HAS_QUERY),
+                    take_if(key_row, (c - i + OT - 1) * D, D, HAS_KEY),
+                    a1 * LOG2_E,
+                    a2 * LOG2_E,
+                    a3,
                     HAS_QUERY,
                     HAS_KEY,
+                    EXACT,
                     D,
                 )
                 x = end(x, offset[i], EXACT)
@@ -176,15 +189,46 @@ def attention_backward_queries(
                 grad = add_dot(begin(deltas[i], EXACT), take(grad_c, i * E, E), v_c, E)
                 if HAS_VALUE:
                     grad = add_dot(grad, take(grad_p, i * E, E), take(value_row, (c - i + OT - 1) * E, E), E)
-                grad = end(grad, deltas[i], EXACT) * exp2(x, ROW_WORDS)
+                weight = exp2(x, ROW_WORDS)
+                grad = end(grad, deltas[i], EXACT) * weight
                 new_sums = new_sums + add_scaled(take(sums, i * D, D), grad, k_c, D)
                 if HAS_QUERY:
                     new_psums = new_psums + add_scaled(
                         take(psums, i * D, D), grad, take(query_row, (c - i + OT - 1) * D, D), D
                     )
+                if EXACT:
+                    new_total = new_total + (total[i] + weight,)
+                    new_surplus = new_surplus + (surplus[i] + grad,)
+                    new_means = new_means + add_scaled(take(means, i * D, D), weight, k_c, D)
+                    if HAS_QUERY:
+                        new_pmeans = new_pmeans + add_scaled(
+                            take(pmeans, i * D, D), weight, take(query_row, (c - i + OT - 1) * D, D), D
+                        )
             sums = new_sums
             if HAS_QUERY:
                 psums = new_psums
+            if EXACT:
+                total = new_total
+                surplus = new_surplus
+                means = new_means
+                if HAS_QUERY:
+                    pmeans = new_pmeans
+    if EXACT:
+        new_sums = ()
+        new_psums = ()
+        for i in tl.static_range(OT):
+            inverse = 1.0 / tl.maximum(total[i], 1e-37)
+            rest = surplus[i] * inverse
+            at = (o0 + i).to(tl.int64) * num_pairs + g[None, :]
+            written = valid & (o0 + i < length)
+            tl.store(delta + at, deltas[i] + rest, mask=written)
+            tl.store(delta + at + tl.cast(length, tl.int64) * num_pairs, -tl.log2(inverse), mask=written)
+            corrected = add_scaled(take(sums, i * D, D), -rest, take(means, i * D, D), D)
+            new_sums = new_sums + scale_vector(corrected, inverse, D)
+            corrected = add_scaled(take(psums, i * D, D), -rest, take(pmeans, i * D, D), D)
+            new_psums = new_psums + scale_vector(corrected, inverse, D)
+        sums = new_sums
+        psums = new_psums
     grad_a1 = tl.zeros([OG, BG], tl.float32)
     grad_a2 = tl.zeros([OG, BG], tl.float32)
     for i in tl.static_range(OT):
@@ -268,7 +312,7 @@ def attention_backward_keys(
         clamped = tl.minimum(p0 + i, length - 1)
         k_i = load_vector(qkv + HEADS * D + q_offset + clamped * step, D, D_WORDS)
         keys = keys + k_i
-        k3 = k3 + scale_vector(k_i, a3 * LOG2_E, D)
+        k3 = k3 + scale_unless(k_i, a3 * LOG2_E, EXACT, D)
         values = values + load_vector(qkv + v_offset + clamped * step, E, E_WORDS)
     sums = make_zeros(OT * D, OG, BG)
     psums = make_zeros(OT * D, OG, BG)
@@ -292,8 +336,8 @@ def attention_backward_keys(
             if MASKED:
                 o = tl.minimum(o, length - 1)
             q_c = load_vector(qkv + q_offset + o * step, D, D_WORDS)
-            q1 = scale_vector(q_c, a1 * LOG2_E, D)
-            q2 = scale_vector(q_c, a2, D)
+            q1 = scale_unless(q_c, a1 * LOG2_E, EXACT, D)
+            q2 = scale_unless(q_c, a2, EXACT, D)
             out = out_offset + o * out_step
             grad_c = load_vector(grad_retrieved + out, E, E_WORDS)
             grad_p = ()
@@ -302,16 +346,31 @@ def attention_backward_keys(
             at = o.to(tl.int64) * num_pairs + g[None, :]
             lse_c = tl.load(lse + at, mask=valid, other=float("inf"))
             delta_c = tl.load(delta + at, mask=valid, other=0.0)
+            if EXACT:
+                rest_c = tl.load(delta + at + tl.cast(length, tl.int64) * num_pairs, mask=valid, other=0.0)
             new_sums = ()
             new_psums = ()
             new_vsums = ()
             for i in tl.static_range(OT):
-                x = add_dot(begin(tl.broadcast_to(lse_c, [OG, BG]), EXACT), q1, take(keys, i * D, D), D)
-                if HAS_QUERY:
-                    x = add_dot(x, q2, take(query_row, (i - c + CH - 1) * D, D), D)
-                if HAS_KEY:
-                    x = add_dot(x, take(k3, i * D, D), take(key_row, (i - c + CH - 1) * D, D), D)
+                x = compute_logit(
+                    begin(tl.broadcast_to(lse_c, [OG, BG]), EXACT),
+                    q1,
+                    q2,
+                    take(keys, i * D, D),
+                    take(k3, i * D, D),
+                    take_if(query_row, (i - c + CH - 1) * D, D, HAS_QUERY),
+                    take_if(key_row, (i - c + CH - 1) * D, D, HAS_KEY),
+                    a1 * LOG2_E,
+                    a2,
+                    a3 * LOG2_E,
+                    HAS_QUERY,
+                    HAS_KEY,
+                    EXACT,
+                    D,
+                )
                 x = end(x, lse_c, EXACT)
+                if EXACT:
+                    x -= rest_c
                 x = hide(x, p0 + i - o0 - c, o0 + c, length, reach, MASKED)
                 weight = exp2(x, ROW_WORDS)
                 grad = add_dot(begin(tl.broadcast_to(delta_c, [OG, BG]), EXACT), grad_c, take(values, i * E, E), E)

@@ -63,7 +63,8 @@ def launch_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, shares of the rows' [share, distance, pitch], and those of the scales [3, head]."""
     given = (qkv, packed_rows, scales)
-    grad_qkv, delta = torch.empty_like(qkv), torch.empty_like(lse)
+    grad_qkv = torch.empty_like(qkv)
+    delta = lse.new_empty((1 + (qkv.dtype == torch.float32), *lse.shape))  # float32 corrects the log-sum-exp as well
     query_scales = launch_queries(given, (retrieved, lse, grad_retrieved, delta, grad_qkv), g, margin)
     key_scales = launch_keys(given, (lse, grad_retrieved, delta, grad_qkv), g, margin)
     partial = [part.view(len(part), -1, g.num_lines, g.num_heads).sum((1, 2)) for part in (query_scales, key_scales)]
