@@ -93,11 +93,11 @@ class Affine(nn.Module):
         """Map [row, channel] to as many channels, or half of them."""
         if can_fuse(x):
             return normalize_batch(x, self.scale, self.shift, self.zero, self.one, False, add_halves)
-        out = (x * self.scale + self.shift).to(x.dtype)
         if not add_halves:
-            return out
-        first, second = out.chunk(2, dim=1)
-        return first + second
+            return torch.addcmul(self.shift, x, self.scale).to(x.dtype)
+        (first, second), scales = x.chunk(2, dim=1), self.scale.chunk(2)
+        shift = sum(self.shift.chunk(2))
+        return torch.addcmul(torch.addcmul(shift, first, scales[0]), second, scales[1]).to(x.dtype)
 
 
 def _compute_affine(norm: BatchNorm) -> tuple[Tensor, Tensor]:
