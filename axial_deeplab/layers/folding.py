@@ -96,8 +96,8 @@ class Affine(nn.Module):
         if not add_halves:
             return torch.addcmul(self.shift, x, self.scale).to(x.dtype)
         (first, second), scales = x.chunk(2, dim=1), self.scale.chunk(2)
-        shift = sum(self.shift.chunk(2))
-        return torch.addcmul(torch.addcmul(shift, first, scales[0]), second, scales[1]).to(x.dtype)
+        shifts = self.shift.chunk(2)
+        return torch.addcmul(torch.addcmul(shifts[0] + shifts[1], first, scales[0]), second, scales[1]).to(x.dtype)
 
 
 def _compute_affine(norm: BatchNorm) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from axial_deeplab.ops.reference import RelativeTables
 LOGITS_AT_ONCE = 2**19
 """int: Logits of a chunk, about; 2 MiB in float32."""
 SMALLEST_BLOCK = 16
+SHORTEST_ROW = 16
 
 
 def axial_attention_chunked(
@@ -24,7 +25,7 @@ def axial_attention_chunked(
     content = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     position = None if tables.value is None else torch.empty_like(content)
     maps = [x if x is None else x[:, None] for x in (q, k, v, content, position)]
-    _attend(*maps, tables=tables, scales=scales, span=span)  # type: ignore[arg-type]
+    _attend(*maps, tables=tables, scales=scales, span=span)
     return content, position
 
 
@@ -64,8 +65,9 @@ def _attend(
     # One factor a term and head, [1, head, 1, 1]; those of terms that are switched off are absent.
     content_factor, *factors = scales.to(dtype)[:, None, :, None, None].unbind(0)
     reach = compute_reach(length, span)
-    # Under a local span, blocks of queries about as wide as what they see keep the cost linear in the span.
-    wanted = length if reach == length - 1 else max(SMALLEST_BLOCK, 2 * reach)
+    # Under a local span, blocks of queries about as wide as what they see keep the cost linear in the span; on a line that is
+    # not much longer they save nothing.
+    wanted = length if length <= 3 * reach + 1 else max(SMALLEST_BLOCK, 2 * reach)
     width = min(length, wanted + 2 * reach)  # keys that a block sees
     block = max(1, min(length, wanted, LOGITS_AT_ONCE // (num_heads * width)))
     block = -(-length // -(-length // block))  # blocks of one size, none of a few queries
@@ -93,11 +95,19 @@ def _attend(
                 pairs += torch.bmm(by_key, key_rows.permute(1, 2, 0)).permute(1, 2, 0)
             if hidden is not None:
                 pairs.masked_fill_(hidden, -torch.inf)
-            weights = pairs.softmax(-1)
+            weights = _compute_softmax(pairs)
             content[(*lines, slice(None), queries)] = torch.bmm(weights, v_part.flatten(0, 1)).view(shape)
             if position is not None and value_rows is not None:
                 retrieved = torch.bmm(weights.transpose(0, 1), value_rows)  # [query, pair, dim]
                 position[(*lines, slice(None), queries)] = retrieved.transpose(0, 1).view(shape)
+
+
+def _compute_softmax(logits: Tensor) -> Tensor:
+    """Return the softmax over the last dimension. PyTorch's takes rows that do not fill a vector register one by one."""
+    if logits.shape[-1] >= SHORTEST_ROW:
+        return logits.softmax(-1)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
 def _cut_lines(outer: int, inner: int, chunk: int) -> Iterator[tuple[slice, slice]]:
