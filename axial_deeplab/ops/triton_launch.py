@@ -7,8 +7,9 @@ import torch
 import triton
 from torch import Tensor
 
-from axial_deeplab.ops.triton_backward import attention_backward_keys, attention_backward_queries
+from axial_deeplab.ops.triton_backward import attention_backward_queries
 from axial_deeplab.ops.triton_forward import SIZES, attention_forward
+from axial_deeplab.ops.triton_keys import attention_backward_keys
 from axial_deeplab.ops.triton_moments import (
     global_moments,
     global_moments_backward,
