@@ -93,7 +93,12 @@ class Affine(nn.Module):
         """Map [row, channel] to as many channels, or half of them."""
         if can_fuse(x):
             return normalize_batch(x, self.scale, self.shift, self.zero, self.one, None, relu, add_halves)
-        return finish_norm((x * self.scale + self.shift).to(x.dtype), add_halves=add_halves, relu=relu)
+        if not add_halves:
+            out = torch.addcmul(self.shift, x, self.scale)
+        else:
+            (first, second), scales, shifts = x.chunk(2, dim=1), self.scale.chunk(2), self.shift.chunk(2)
+            out = torch.addcmul(torch.addcmul(shifts[0] + shifts[1], first, scales[0]), second, scales[1])
+        return finish_norm(out.to(x.dtype), relu=relu)
 
 
 def _compute_affine(norm: BatchNorm) -> tuple[Tensor, Tensor]:

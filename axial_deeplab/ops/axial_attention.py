@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.chunked import axial_attention_chunked
+from axial_deeplab.ops.chunked import attend_packed_chunked, axial_attention_chunked
 from axial_deeplab.ops.geometry import compute_reach
 from axial_deeplab.ops.layout import pack_heads, restore_lines, unpack_heads
 from axial_deeplab.ops.moments import SimilarityMoments, compute_similarity_moments
@@ -116,6 +116,8 @@ def attend_packed(
         from axial_deeplab.ops.fused import attend_fused
 
         return attend_fused(qkv, tables, scales, num_heads=num_heads, key_dim=key_dim, span=span, backend=backend)
+    if chosen == "chunked":
+        return attend_packed_chunked(qkv, tables=tables, scales=scales, num_heads=num_heads, key_dim=key_dim, span=span)
     q, k, v = unpack_heads(qkv, num_heads, [key_dim, key_dim, value_dim])
     retrieved = _attend(chosen, q, k, v, tables, scales, span)
     return restore_lines(pack_heads(*(part for part in retrieved if part is not None)), qkv)

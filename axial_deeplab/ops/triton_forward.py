@@ -15,7 +15,7 @@ from axial_deeplab.ops.triton_memory import (
     exp2,
     load_vector,
     make_zeros,
-    scale_vector,
+    scale_unless,
     store_vector,
     take,
 )
@@ -32,26 +32,48 @@ def locate(line, inner, length):
 
 @triton.jit
 def compute_logit(
-    x,
+    start,
     q1,
     q2,
-    QUERY: tl.constexpr,
     k,
     k3,
     query_row,
     key_row,
-    ROW: tl.constexpr,
+    a1,
+    a2,
+    a3,
     HAS_QUERY: tl.constexpr,
     HAS_KEY: tl.constexpr,
+    EXACT: tl.constexpr,
     D: tl.constexpr,
 ):
-    """Return `x` plus the logit of a thread's query number `QUERY` with a key, met through row `ROW` of the window."""
-    x = add_dot(x, take(q1, QUERY * D, D), k, D)
-    if HAS_QUERY:
-        x = add_dot(x, take(q2, QUERY * D, D), take(query_row, ROW * D, D), D)
-    if HAS_KEY:
-        x = add_dot(x, k3, take(key_row, ROW * D, D), D)
+    """Return `start` plus the logit of a query and a key that meet through a table row.
+
+    `q1`, `q2` and `k3` have been scaled, unless `EXACT`: then each term is summed apart and scaled afterwards, so that only
+    three roundings, not one for every channel, have the size of the sum.
+    """
+    if EXACT:
+        x = start + a1 * add_dot(tl.zeros_like(start), q1, k, D)
+        if HAS_QUERY:
+            x += a2 * add_dot(tl.zeros_like(start), q2, query_row, D)
+        if HAS_KEY:
+            x += a3 * add_dot(tl.zeros_like(start), k3, key_row, D)
+    else:
+        x = add_dot(start, q1, k, D)
+        if HAS_QUERY:
+            x = add_dot(x, q2, query_row, D)
+        if HAS_KEY:
+            x = add_dot(x, k3, key_row, D)
     return x
+
+
+@triton.jit
+def take_if(a, A: tl.constexpr, N: tl.constexpr, ON: tl.constexpr):
+    """Return `a[A : A + N]`, or nothing."""
+    part = ()
+    if ON:
+        part = take(a, A, N)
+    return part
 
 
 @triton.jit
@@ -124,6 +146,7 @@ def attention_forward(
     NROW: tl.constexpr = CH + OT - 1
     IN: tl.constexpr = HEADS * (2 * D + E)
     OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    EXACT: tl.constexpr = qkv.dtype.element_ty == tl.float32
     num_groups = tl.cdiv(length, OG * OT)
     pid_o = tl.program_id(0) % num_groups
     g = tl.program_id(0) // num_groups * BG + tl.arange(0, BG)
@@ -149,8 +172,8 @@ def attention_forward(
     total = ()
     for i in tl.static_range(OT):
         q_i = load_vector(q_base + tl.minimum(o0 + i, length - 1) * step, D, D_WORDS)
-        q1 = q1 + scale_vector(q_i, a1, D)
-        q2 = q2 + scale_vector(q_i, a2, D)
+        q1 = q1 + scale_unless(q_i, a1, EXACT, D)
+        q2 = q2 + scale_unless(q_i, a2, EXACT, D)
         best = best + (tl.full([OG, BG], -1e30, tl.float32),)
         total = total + (tl.zeros([OG, BG], tl.float32),)
     sums = make_zeros(OT * E, OG, BG)
@@ -171,10 +194,25 @@ def attention_forward(
             if MASKED:
                 p = tl.minimum(p, length - 1)
             k_c = load_vector(k_base + p * step, D, D_WORDS)
-            k3 = scale_vector(k_c, a3, D)
+            k3 = scale_unless(k_c, a3, EXACT, D)
             for i in tl.static_range(OT):
                 x = tl.zeros([OG, BG], tl.float32)
-                x = compute_logit(x, q1, q2, i, k_c, k3, query_row, key_row, c - i + OT - 1, HAS_QUERY, HAS_KEY, D)
+                x = compute_logit(
+                    x,
+                    take(q1, i * D, D),
+                    take(q2, i * D, D),
+                    k_c,
+                    k3,
+                    take_if(query_row, (c - i + OT - 1) * D, D, HAS_QUERY),
+                    take_if(key_row, (c - i + OT - 1) * D, D, HAS_KEY),
+                    a1,
+                    a2,
+                    a3,
+                    HAS_QUERY,
+                    HAS_KEY,
+                    EXACT,
+                    D,
+                )
                 x = hide(x, p0 + c - o0 - i, p0 + c, length, reach, MASKED)
                 logits = logits + (x,)
         value_row = ()

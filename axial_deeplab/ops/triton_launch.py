@@ -7,8 +7,9 @@ import torch
 import triton
 from torch import Tensor
 
-from axial_deeplab.ops.triton_backward import attention_backward_keys, attention_backward_queries
+from axial_deeplab.ops.triton_backward import attention_backward_queries
 from axial_deeplab.ops.triton_forward import SIZES, attention_forward
+from axial_deeplab.ops.triton_keys import attention_backward_keys
 from axial_deeplab.ops.triton_moments import (
     global_moments,
     global_moments_backward,
@@ -63,7 +64,8 @@ def launch_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, shares of the rows' [share, distance, pitch], and those of the scales [3, head]."""
     given = (qkv, packed_rows, scales)
-    grad_qkv, delta = torch.empty_like(qkv), torch.empty_like(lse)
+    grad_qkv = torch.empty_like(qkv)
+    delta = lse.new_empty((1 + (qkv.dtype == torch.float32), *lse.shape))  # float32 corrects the log-sum-exp as well
     query_scales = launch_queries(given, (retrieved, lse, grad_retrieved, delta, grad_qkv), g, margin)
     key_scales = launch_keys(given, (lse, grad_retrieved, delta, grad_qkv), g, margin)
     partial = [part.view(len(part), -1, g.num_lines, g.num_heads).sum((1, 2)) for part in (query_scales, key_scales)]

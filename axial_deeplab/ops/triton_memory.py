@@ -101,6 +101,16 @@ def scale_vector(a, factor, N: tl.constexpr):
 
 
 @triton.jit
+def scale_unless(a, factor, EXACT: tl.constexpr, N: tl.constexpr):
+    """Return `factor * a` as a tuple, or `a` itself with `EXACT`."""
+    if EXACT:
+        result = a
+    else:
+        result = scale_vector(a, factor, N)
+    return result
+
+
+@triton.jit
 def make_zeros(N: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Return a tuple of `N` float32 tensors of zeros, [ROWS, COLUMNS]."""
     values = ()

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from axial_deeplab.ops.triton_backward import begin, end
-from axial_deeplab.ops.triton_forward import SIZES, load_rows, locate
+from axial_deeplab.ops.triton_forward import SIZES, compute_logit, load_rows, locate, take_if
 from axial_deeplab.ops.triton_memory import (
     LOG2_E,
     add_dot,
@@ -114,19 +114,39 @@ def attention_backward_tables(
                 at = o.to(tl.int64) * num_pairs + g[None, :]
                 lse_c = tl.load(lse + at, mask=valid & (o0 + c < length), other=float("inf"))
                 delta_c = tl.load(delta + at, mask=valid, other=0.0)
+                if EXACT:
+                    rest_c = tl.load(delta + at + tl.cast(length, tl.int64) * num_pairs, mask=valid, other=0.0)
                 new_dq = ()
                 new_dk = ()
                 new_dv = ()
                 for i in tl.static_range(CD):
                     p = o0 + c + t0 + i
-                    x = add_dot(begin(lse_c, EXACT), q1, take(keys, (c + i) * D, D), D)
-                    if HAS_QUERY:
-                        x = add_dot(x, q2, take(query_row, i * D, D), D)
-                    if HAS_KEY:
-                        x += a3 * add_dot(
-                            tl.zeros([1, BG], tl.float32), take(key_row, i * D, D), take(keys, (c + i) * D, D), D
+                    if EXACT:
+                        x = compute_logit(
+                            tl.zeros([1, BG], tl.float32),
+                            q_c,
+                            q_c,
+                            take(keys, (c + i) * D, D),
+                            take(keys, (c + i) * D, D),
+                            take_if(query_row, i * D, D, HAS_QUERY),
+                            take_if(key_row, i * D, D, HAS_KEY),
+                            a1,
+                            a2,
+                            a3,
+                            HAS_QUERY,
+                            HAS_KEY,
+                            EXACT,
+                            D,
                         )
-                    x = end(x, lse_c, EXACT)
+                        x = x - lse_c - rest_c
+                    else:
+                        x = add_dot(-lse_c, q1, take(keys, (c + i) * D, D), D)
+                        if HAS_QUERY:
+                            x = add_dot(x, q2, take(query_row, i * D, D), D)
+                        if HAS_KEY:
+                            x += a3 * add_dot(
+                                tl.zeros([1, BG], tl.float32), take(key_row, i * D, D), take(keys, (c + i) * D, D), D
+                            )
                     weight = exp2(tl.where((p >= 0) & (p < length), x, float("-inf")), ROW_WORDS)
                     grad = add_dot(begin(delta_c, EXACT), grad_c, take(values, (c + i) * E, E), E)
                     if HAS_VALUE:

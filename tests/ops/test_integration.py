@@ -45,7 +45,7 @@ def test_autocast_casts_the_map_and_keeps_tables_and_scales(
 
     attention = fused.attention
     monkeypatch.setattr(fused, "attention", attend)
-    layer = make_layer(device).eval()  # in training the operator is another one on a GPU
+    layer = make_layer(device, training=False)  # in training the operator is another one on a GPU
     x = torch.randn(1, 4, 5, 2).to(device).requires_grad_()
     expected = layer(x)
     with torch.autocast(device, dtype):
