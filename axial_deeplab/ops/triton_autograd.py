@@ -39,7 +39,7 @@ def explain_why_not(device: torch.device, dtype: torch.dtype, key_dim: int, valu
     if dtype == torch.bfloat16 and not INTERPRETED and torch.cuda.get_device_capability(device) < (8, 0):
         return "this GPU has no bfloat16 arithmetic"
     if not 2 <= key_dim <= MAX_KEY_DIM or not 4 <= value_dim <= MAX_VALUE_DIM:
-        return f"a thread has registers for 2 to {MAX_KEY_DIM} key and 4 to {MAX_VALUE_DIM} value channels"
+        return f"the kernels take 2 to {MAX_KEY_DIM} key and 4 to {MAX_VALUE_DIM} value channels a head"
     return None
 
 

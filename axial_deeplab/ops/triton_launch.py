@@ -28,6 +28,7 @@ from axial_deeplab.ops.triton_tiles import (
     specialize,
     specialize_tables,
 )
+from axial_deeplab.ops.triton_wide_launch import launch_wide_backward, launch_wide_forward, list_wide_kernels
 
 
 def align(x: Tensor) -> Tensor:
@@ -40,6 +41,8 @@ def launch_forward(
     qkv: Tensor, packed_rows: Tensor, scales: Tensor, g: Geometry, margin: int, *, keep_lse: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Return what is retrieved, and the log-sum-exp [length, pair], which is [0, pair] unless it is kept."""
+    if g.is_wide:
+        return launch_wide_forward(qkv, packed_rows, scales, g, margin, keep_lse=keep_lse)
     channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
     retrieved = qkv.new_empty((*qkv.shape[:3], channels))
     length = g.length if keep_lse else 0
@@ -63,6 +66,8 @@ def launch_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, shares of the rows' [share, distance, pitch], and those of the scales [3, head]."""
     given = (qkv, packed_rows, scales)
+    if g.is_wide:
+        return launch_wide_backward(given, retrieved, lse, grad_retrieved, g, margin)
     grad_qkv, delta = torch.empty_like(qkv), torch.empty_like(lse)
     query_scales = launch_queries(given, (retrieved, lse, grad_retrieved, delta, grad_qkv), g, margin)
     key_scales = launch_keys(given, (lse, grad_retrieved, delta, grad_qkv), g, margin)
@@ -117,11 +122,14 @@ def list_kernels(
         dtype: Of the maps, in Triton's spelling: "bf16", "fp16" or "fp32".
     """
     element = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
-    launches: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
+    attention: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
         (attention_forward, specialize(g, element, choose_tiles(g.width, "forward")) | {"KEEP_LSE": 1}),
         (attention_backward_queries, specialize(g, element, choose_tiles(g.width, "queries"))),
         (attention_backward_keys, specialize(g, element, choose_tiles(g.width, "keys"))),
         (attention_backward_tables, specialize_tables(g, element, choose_tiles(g.width, "tables"))),
+    ]
+    launches = [
+        *(list_wide_kernels(g, element) if g.is_wide else attention),
         (global_moments, tile_line_groups(g)),
         (global_moments_backward, tile_line_groups(g)),
         (local_moments, tile_line(g)),
