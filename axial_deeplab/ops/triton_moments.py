@@ -24,7 +24,7 @@ def multiply(x, factor):
 
 
 @triton.jit
-def load_tile(base, first, step, length, D: tl.constexpr, BLOCK: tl.constexpr, BD: tl.constexpr):
+def load_tile(base, first, step, length, D, BLOCK: tl.constexpr, BD: tl.constexpr):
     """Return [BLOCK, BD]: the `D` channels of positions `first` onwards of a line, zeros elsewhere."""
     position = first + tl.arange(0, BLOCK)
     channel = tl.arange(0, BD)

@@ -26,7 +26,7 @@ def multiply(x, y, total):
 
 
 @triton.jit
-def load_band(rows, o0, p0, reach, first_row, DIM: tl.constexpr, PITCH: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+def load_band(rows, o0, p0, reach, first_row, DIM, PITCH: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
     """Return [2 * B, C]: `DIM` channels of the rows that queries from `o0` and keys from `p0` meet, zeros elsewhere.
 
     Ascending distance, beginning with that of the last query and the first key.
@@ -87,7 +87,7 @@ def compare(
     key_term = tl.zeros([B, B], tl.float32)
     query_band = tl.zeros([B, 2 * B], tl.float32)
     key_band = tl.zeros([B, 2 * B], tl.float32)
-    for c in tl.static_range(0, D, C):
+    for c in tl.range(0, D, C, num_stages=1):
         q = load_tile(base + c, o0, step, length, D - c, B, C)
         k = load_tile(base + HEADS * D + c, p0, step, length, D - c, B, C)
         content = multiply(q, tl.trans(k), content)
@@ -161,12 +161,12 @@ def wide_attention_forward(
     total = tl.zeros([B], tl.float32)
     content = ()
     position = ()
-    for _ in tl.static_range(0, E, C):
+    for c in tl.static_range(0, E, C):
         content = content + (tl.zeros([B, C], tl.float32),)
         if HAS_VALUE:
             position = position + (tl.zeros([B, C], tl.float32),)
     low = tl.maximum(o0 - reach, 0) // B * B
-    for p0 in range(low, tl.minimum(o0 + B + reach, length), B):
+    for p0 in tl.range(low, tl.minimum(o0 + B + reach, length), B, num_stages=1):
         x1, x2, x3 = compare(
             base, rows, o0, p0, step, length, reach, first_row, HEADS, D, HAS_QUERY, HAS_KEY, PITCH, B, C
         )

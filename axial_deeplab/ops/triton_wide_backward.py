@@ -76,7 +76,7 @@ def differentiate_tile(
     weight = tl.exp2(tl.where(see(o0, p0, length, reach, B), x, float("-inf")))
     grad = tl.zeros([B, B], tl.float32)
     band = tl.zeros([B, 2 * B], tl.float32)
-    for c in tl.static_range(0, E, C):
+    for c in tl.range(0, E, C, num_stages=1):
         v = load_tile(values + c, p0, step, length, E - c, B, C)
         grad = multiply(load_tile(grad_base + c, o0, out_step, length, E - c, B, C), tl.trans(v), grad)
         if HAS_VALUE:
@@ -138,7 +138,7 @@ def wide_attention_backward_queries(
     o = o0 + tl.arange(0, B)
     delta_o = tl.zeros([B], tl.float32)
     for part in tl.static_range(1 + HAS_VALUE):
-        for c in tl.static_range(0, E, C):
+        for c in tl.range(0, E, C, num_stages=1):
             at = out_base + part * HEADS * E + c
             out = load_tile(retrieved + at, o0, out_step, length, E - c, B, C).to(tl.float32)
             delta_o += tl.sum(out * load_tile(grad_retrieved + at, o0, out_step, length, E - c, B, C), 1)
@@ -148,10 +148,10 @@ def wide_attention_backward_queries(
     grad_a2 = tl.zeros([B], tl.float32)
     grad_a3 = tl.zeros([B], tl.float32)
     sums = ()
-    for _ in tl.static_range(0, D, C):
+    for c in tl.static_range(0, D, C):
         sums = sums + (tl.zeros([B, C], tl.float32),)
     low = tl.maximum(o0 - reach, 0) // B * B
-    for p0 in range(low, tl.minimum(o0 + B + reach, length), B):
+    for p0 in tl.range(low, tl.minimum(o0 + B + reach, length), B, num_stages=1):
         _, grad, x1, x2, x3 = differentiate_tile(
             base,
             values,
@@ -248,12 +248,12 @@ def wide_attention_backward_keys(
     a1, a2, a3 = load_scales(scales, head, HEADS, HAS_QUERY, HAS_KEY)
     sums = ()
     value_sums = ()
-    for _ in tl.static_range(0, D, C):
+    for c in tl.static_range(0, D, C):
         sums = sums + (tl.zeros([B, C], tl.float32),)
-    for _ in tl.static_range(0, E, C):
+    for c in tl.static_range(0, E, C):
         value_sums = value_sums + (tl.zeros([B, C], tl.float32),)
     low = tl.maximum(p0 - reach, 0) // B * B
-    for o0 in range(low, tl.minimum(p0 + B + reach, length), B):
+    for o0 in tl.range(low, tl.minimum(p0 + B + reach, length), B, num_stages=1):
         weight, grad, _, _, _ = differentiate_tile(
             base,
             values,
@@ -357,19 +357,19 @@ def wide_attention_backward_tables(
     query_sums = ()
     key_sums = ()
     value_sums = ()
-    for _ in tl.static_range(0, D, C):
+    for c in tl.static_range(0, D, C):
         query_sums = query_sums + (tl.zeros([2 * B, C], tl.float32),)
         key_sums = key_sums + (tl.zeros([2 * B, C], tl.float32),)
-    for _ in tl.static_range(0, E, C):
+    for c in tl.static_range(0, E, C):
         value_sums = value_sums + (tl.zeros([2 * B, C], tl.float32),)
-    for pair in range(split, pairs, splits):
+    for pair in tl.range(split, pairs, splits, num_stages=1):
         head = pair % HEADS
         pixel = locate(pair // HEADS, inner, length)
         base = qkv + pixel * IN + head * D
         values = qkv + pixel * IN + 2 * HEADS * D + head * E
         grad_base = grad_retrieved + pixel * OUT + head * E
         a1, a2, a3 = load_scales(scales, head, HEADS, HAS_QUERY, HAS_KEY)
-        for o0 in range(tl.maximum(-offset, 0), tl.minimum(length - offset, length), B):
+        for o0 in tl.range(tl.maximum(-offset, 0), tl.minimum(length - offset, length), B, num_stages=1):
             p0 = o0 + offset
             weight, grad, _, _, _ = differentiate_tile(
                 base,

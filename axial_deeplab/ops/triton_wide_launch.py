@@ -64,8 +64,9 @@ def specialize_wide(g: Geometry, dtype: torch.dtype) -> dict[str, int]:
     """Return the compile-time constants of the kernels."""
     constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim}
     constants |= {f"HAS_{name}": int(on) for name, on in zip(("QUERY", "KEY", "VALUE"), g.terms, strict=True)}
-    constants |= {"B": 16, "C": 32} if dtype == torch.float32 else {"B": 16, "C": 64}
-    return constants if INTERPRETED else constants | {"num_warps": 4}
+    constants |= {"B": 16, "C": 32 if dtype == torch.float32 else 64}
+    warps = 8 if dtype == torch.float32 or g.width > 64 else 4
+    return constants if INTERPRETED else constants | {"num_warps": warps}
 
 
 def list_wide_kernels(g: Geometry, dtype: torch.dtype) -> list[tuple[triton.runtime.JITFunction, dict[str, int]]]:
