@@ -28,7 +28,12 @@ from axial_deeplab.ops.triton_tiles import (
     specialize,
     specialize_tables,
 )
-from axial_deeplab.ops.triton_wide_launch import launch_wide_backward, launch_wide_forward, list_wide_kernels
+from axial_deeplab.ops.triton_wide_launch import (
+    launch_wide_backward,
+    launch_wide_forward,
+    list_wide_kernels,
+    list_wide_statistics,
+)
 
 
 def align(x: Tensor) -> Tensor:
@@ -128,8 +133,7 @@ def list_kernels(
         (attention_backward_keys, specialize(g, element, choose_tiles(g.width, "keys"))),
         (attention_backward_tables, specialize_tables(g, element, choose_tiles(g.width, "tables"))),
     ]
-    launches = [
-        *(list_wide_kernels(g, element) if g.is_wide else attention),
+    statistics: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
         (global_moments, tile_line_groups(g)),
         (global_moments_backward, tile_line_groups(g)),
         (local_moments, tile_line(g)),
@@ -137,6 +141,8 @@ def list_kernels(
         (line_grams, tile_lines(g)[1]),
         (line_grams_backward, tile_lines(g)[1]),
     ]
+    launches = list_wide_kernels(g, element) if g.is_wide else attention
+    launches += list_wide_statistics(g) if g.has_wide_keys else statistics
     maps = ("qkv", "retrieved", "grad_retrieved", "grad_qkv")
     sizes = (*SIZES, "splits")
     kernels = []

@@ -13,11 +13,14 @@ from axial_deeplab.ops.triton_moments import (
     local_moments_backward,
 )
 from axial_deeplab.ops.triton_tiles import INTERPRETED, WARPS_WANTED, Geometry, describe_sizes
+from axial_deeplab.ops.triton_wide_launch import launch_wide_statistics, launch_wide_statistics_backward
 
 
 def launch_statistics(qkv: Tensor, g: Geometry) -> tuple[Tensor, Tensor, Tensor]:
     """Return sum and sum of squares of the content term, float64 [2, head], and of queries and keys at every position the
     sums over all lines, float32 [2, length, head, dim], and the Gram matrices, [2, length, head, dim, dim]."""
+    if g.has_wide_keys:
+        return launch_wide_statistics(qkv, g)
     pairs, size = g.num_lines * g.num_heads, g.num_heads * g.key_dim
     shares = g.num_heads * (g.key_dim if g.sees_all else 1)
     moments = torch.empty(2, g.num_lines, shares, dtype=torch.float32, device=qkv.device)
@@ -39,6 +42,8 @@ def launch_statistics_backward(
     qkv: Tensor, grad_moments: Tensor, grad_sums: Tensor, grad_grams: Tensor, g: Geometry
 ) -> Tensor:
     """Return the gradient of `qkv`; that of the values is zero."""
+    if g.has_wide_keys:
+        return launch_wide_statistics_backward(qkv, grad_moments, grad_sums, grad_grams, g)
     grad_qkv = torch.zeros_like(qkv)
     splits, constants = tile_lines(g)
     groups = g.num_heads * g.key_dim // _group_channels(g)

@@ -44,6 +44,11 @@ class Geometry(NamedTuple):
         return self.width > MAX_THREAD_WIDTH
 
     @property
+    def has_wide_keys(self) -> bool:
+        """Whether the kernels for wide heads take the statistics, in which values have no part."""
+        return self.key_dim > MAX_THREAD_WIDTH
+
+    @property
     def kind(self) -> tuple[int, int, int, tuple[bool, bool, bool]]:
         """What kernels are compiled for, beside tile sizes and types."""
         return self.num_heads, self.key_dim, self.value_dim, self.terms

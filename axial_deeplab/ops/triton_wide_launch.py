@@ -4,12 +4,18 @@ import torch
 import triton
 from torch import Tensor
 
-from axial_deeplab.ops.triton_tiles import INTERPRETED, Geometry, describe_sizes
+from axial_deeplab.ops.triton_tiles import INTERPRETED, WARPS_WANTED, Geometry, describe_sizes
 from axial_deeplab.ops.triton_wide import wide_attention_forward
 from axial_deeplab.ops.triton_wide_backward import (
     wide_attention_backward_keys,
     wide_attention_backward_queries,
     wide_attention_backward_tables,
+)
+from axial_deeplab.ops.triton_wide_moments import (
+    wide_line_grams,
+    wide_line_grams_backward,
+    wide_moments,
+    wide_moments_backward,
 )
 
 PROGRAMS_WANTED = 132 * 4
@@ -69,8 +75,52 @@ def specialize_wide(g: Geometry, dtype: torch.dtype) -> dict[str, int]:
     return constants if INTERPRETED else constants | {"num_warps": warps}
 
 
+def launch_wide_statistics(qkv: Tensor, g: Geometry) -> tuple[Tensor, Tensor, Tensor]:
+    """Do what `launch_statistics` does."""
+    constants, sizes = specialize_wide_statistics(g), describe_sizes(g, 0)
+    blocks = triton.cdiv(g.length, constants["B"])
+    moments = torch.empty(2, g.num_lines, g.num_heads, blocks, dtype=torch.float32, device=qkv.device)
+    wide_moments[(g.num_lines * g.num_heads * blocks,)](qkv, moments, *sizes, **constants)
+    splits, parts = split_lines(g, constants)
+    sums = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim)
+    grams = moments.new_empty(splits, 2, g.length, g.num_heads, g.key_dim, g.key_dim)
+    programs = splits * 2 * g.length * g.num_heads * parts**2
+    wide_line_grams[(programs,)](qkv, sums, grams, *sizes, splits, **constants)
+    return moments.sum((1, 3), dtype=torch.float64), sums.sum(0), grams.sum(0)
+
+
+def launch_wide_statistics_backward(
+    qkv: Tensor, grad_moments: Tensor, grad_sums: Tensor, grad_grams: Tensor, g: Geometry
+) -> Tensor:
+    """Do what `launch_statistics_backward` does."""
+    grad_qkv = torch.zeros_like(qkv)
+    constants, sizes = specialize_wide_statistics(g), describe_sizes(g, 0)
+    splits, parts = split_lines(g, constants)
+    symmetric = (grad_grams + grad_grams.mT).contiguous()
+    wide_line_grams_backward[(splits * 2 * g.length * g.num_heads * parts,)](
+        qkv, grad_sums.contiguous(), symmetric, grad_qkv, *sizes, splits, **constants
+    )
+    programs = g.num_lines * g.num_heads * 2 * triton.cdiv(g.length, constants["B"])
+    wide_moments_backward[(programs,)](qkv, grad_moments.float(), grad_qkv, *sizes, **constants)
+    return grad_qkv
+
+
+def specialize_wide_statistics(g: Geometry) -> dict[str, int]:
+    """Return the compile-time constants of the kernels of the statistics."""
+    constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim, "B": 16, "C": 32}
+    return constants if INTERPRETED else constants | {"num_warps": 4}
+
+
+def split_lines(g: Geometry, constants: dict[str, int]) -> tuple[int, int]:
+    """Return among how many programs the lines are split, and how many parts a head's channels have."""
+    parts = triton.cdiv(g.key_dim, constants["C"])
+    programs = 2 * g.length * g.num_heads * parts**2
+    splits = max(1, min(triton.cdiv(g.num_lines, constants["B"]), WARPS_WANTED // (4 * programs)))
+    return splits, parts
+
+
 def list_wide_kernels(g: Geometry, dtype: torch.dtype) -> list[tuple[triton.runtime.JITFunction, dict[str, int]]]:
-    """Return kernel and constants of every launch for such a call."""
+    """Return kernel and constants of every launch for such a call, to compile ahead of time."""
     constants = specialize_wide(g, dtype)
     return [
         (wide_attention_forward, constants | {"KEEP_LSE": 1}),
@@ -78,3 +128,9 @@ def list_wide_kernels(g: Geometry, dtype: torch.dtype) -> list[tuple[triton.runt
         (wide_attention_backward_keys, dict(constants)),
         (wide_attention_backward_tables, dict(constants)),
     ]
+
+
+def list_wide_statistics(g: Geometry) -> list[tuple[triton.runtime.JITFunction, dict[str, int]]]:
+    """Return kernel and constants of every launch for the statistics of such a call."""
+    kernels = (wide_moments, wide_moments_backward, wide_line_grams, wide_line_grams_backward)
+    return [(kernel, specialize_wide_statistics(g)) for kernel in kernels]

@@ -52,6 +52,17 @@ CASES = [
     Case(5, key_dim=24, value_dim=48, inner=1),
 ]
 
+WIDE_CASES = [
+    Case(1, key_dim=40, value_dim=80, inner=1, max_distance=2),
+    Case(2, key_dim=128, value_dim=256, inner=1, heads=1),
+    Case(17, key_dim=48, value_dim=96, inner=1, max_distance=5),
+    Case(17, key_dim=64, value_dim=128, outer=2, inner=1, heads=1, terms=(True, False, True)),
+    Case(33, key_dim=36, value_dim=66, inner=1, heads=1, span=9, max_distance=3),
+    Case(33, key_dim=33, value_dim=4, inner=2, heads=1, span=35, terms=(False, True, False)),
+    Case(17, key_dim=4, value_dim=100, inner=1, heads=1, terms=(False, False, True)),
+    Case(7, key_dim=48, value_dim=96, inner=1, terms=(False, False, False)),
+]
+
 
 def describe(case: Case) -> str:
     terms = "".join(name for name, on in zip("qkv", case.terms, strict=True) if on)
