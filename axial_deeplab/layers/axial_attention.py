@@ -111,7 +111,7 @@ class AxialAttention(nn.Module):
     def compute_scales(self, packed: Tensor) -> Tensor:
         """Return the factors [term, head] that the batch norm on the similarity terms comes down to."""
         norm = self.similarity_norm
-        if not norm.uses_batch_statistics:
+        if not norm.has_batch_statistics(packed):
             return norm(None)
         options: Any = {"num_heads": self.num_heads, "key_dim": self.key_dim, "span": self.span}
         if norm.is_shared:

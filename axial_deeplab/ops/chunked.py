@@ -27,6 +27,8 @@ def axial_attention_chunked(
     content = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     position = None if tables.value is None else torch.empty_like(content)
     reach = compute_reach(length, span)
+    if content.numel() == 0:
+        return content, position
     # Under a local span, blocks of queries about as wide as what they see keep the cost linear in the span.
     wanted = length if reach == length - 1 else max(SMALLEST_BLOCK, 2 * reach)
     width = min(length, wanted + 2 * reach)  # keys that a block sees

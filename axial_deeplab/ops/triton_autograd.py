@@ -74,6 +74,8 @@ def attention(
         What is retrieved, [outer, length, inner, channels], content before position; and the log-sum-exp of the logits in
         base 2, float32 [length, outer * inner * num_heads], of no length unless it is kept.
     """
+    if qkv.numel() == 0:
+        return _allocate_outputs(qkv, value_table, scales, num_heads, key_dim, keep_lse)
     tables = (query_table, key_table, value_table)
     geometry = _describe(qkv, tables, num_heads, key_dim, span)
     margin = compute_margin(geometry.width)
@@ -109,10 +111,7 @@ def _(
     keep_lse: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    outer, length, inner, channels = qkv.shape
-    value_channels = channels - 2 * num_heads * key_dim
-    retrieved = qkv.new_empty((outer, length, inner, (1 + (value_table is not None)) * value_channels))
-    return retrieved, scales.new_empty((length * keep_lse, outer * inner * num_heads), dtype=torch.float32)
+    return _allocate_outputs(qkv, value_table, scales, num_heads, key_dim, keep_lse)
 
 
 @torch.library.custom_op("axial_deeplab::attention_backward", mutates_args=())
@@ -132,6 +131,8 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, of the three tables (float32, empty for one that is absent), and of `scales`, float32."""
     tables = (query_table, key_table, value_table)
+    if qkv.numel() == 0:
+        return _allocate_gradients(qkv, tables, lse, num_heads)
     geometry = _describe(qkv, tables, num_heads, key_dim, span)
     margin = compute_margin(geometry.width)
     scales = scales.float().contiguous()
@@ -170,10 +171,7 @@ def _(
     span: int | None,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    tables = (query_table, key_table, value_table)
-    grads = [lse.new_empty(0 if table is None else table.shape) for table in tables]
-    grad_qkv = torch.empty_like(qkv, memory_format=torch.contiguous_format)
-    return grad_qkv, grads[0], grads[1], grads[2], lse.new_empty((3, num_heads))
+    return _allocate_gradients(qkv, (query_table, key_table, value_table), lse, num_heads)
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -212,6 +210,8 @@ def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int |
         Sum and sum of squares of the content term over all visible pairs, float64 [2, head]; for queries and keys the sums
         over all lines at every position, float32 [2, length, head, key_dim], and their Gram matrices [..., key_dim, key_dim].
     """
+    if qkv.numel() == 0:
+        return _allocate_statistics(qkv, num_heads, key_dim)
     geometry = _describe(qkv, (None, None, None), num_heads, key_dim, span)
     return run_or_fall_back(
         lambda: launch_statistics(align(qkv), geometry),
@@ -223,9 +223,7 @@ def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int |
 
 @similarity_statistics.register_fake
 def _(qkv: Tensor, num_heads: int, key_dim: int, span: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    shape = (2, qkv.shape[1], num_heads, key_dim)
-    sums = qkv.new_empty(shape, dtype=torch.float32)
-    return qkv.new_empty((2, num_heads), dtype=torch.float64), sums, sums.new_empty((*shape, key_dim))
+    return _allocate_statistics(qkv, num_heads, key_dim)
 
 
 @torch.library.custom_op("axial_deeplab::similarity_statistics_backward", mutates_args=())
@@ -239,6 +237,8 @@ def similarity_statistics_backward(
     span: int | None,
 ) -> Tensor:
     """Return the gradient of `qkv`."""
+    if qkv.numel() == 0:
+        return torch.empty_like(qkv, memory_format=torch.contiguous_format)
     geometry = _describe(qkv, (None, None, None), num_heads, key_dim, span)
     grads = (grad_moments, grad_sums, grad_grams)
     return run_or_fall_back(
@@ -273,6 +273,30 @@ def _differentiate_statistics(ctx: torch.autograd.function.FunctionCtx, *grads: 
 
 
 similarity_statistics.register_autograd(_differentiate_statistics, setup_context=_save_statistics)
+
+
+def _allocate_outputs(
+    qkv: Tensor, value_table: Tensor | None, scales: Tensor, num_heads: int, key_dim: int, keep_lse: bool
+) -> tuple[Tensor, Tensor]:
+    """Return outputs of `attention` without values: all that there is for an empty map."""
+    outer, length, inner, channels = qkv.shape
+    value_channels = channels - 2 * num_heads * key_dim
+    retrieved = qkv.new_empty((outer, length, inner, (1 + (value_table is not None)) * value_channels))
+    return retrieved, scales.new_empty((length * keep_lse, outer * inner * num_heads), dtype=torch.float32)
+
+
+def _allocate_gradients(qkv: Tensor, tables: tuple[Tensor | None, ...], lse: Tensor, num_heads: int) -> Gradients:
+    """Return gradients of zeros, as `attention_backward` has them for an empty map."""
+    grads = [lse.new_zeros(0 if table is None else table.shape) for table in tables]
+    grad_qkv = torch.zeros_like(qkv, memory_format=torch.contiguous_format)
+    return grad_qkv, grads[0], grads[1], grads[2], lse.new_zeros((3, num_heads))
+
+
+def _allocate_statistics(qkv: Tensor, num_heads: int, key_dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sums of zeros, as `similarity_statistics` has them for an empty map."""
+    shape = (2, qkv.shape[1], num_heads, key_dim)
+    sums = qkv.new_zeros(shape, dtype=torch.float32)
+    return qkv.new_zeros((2, num_heads), dtype=torch.float64), sums, sums.new_zeros((*shape, key_dim))
 
 
 def _describe(
