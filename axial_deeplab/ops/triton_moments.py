@@ -229,9 +229,7 @@ def global_moments_backward(
 
 
 @triton.jit
-def locate_lines(
-    qkv, line, position, num_lines, inner, length, part, D, BD: tl.constexpr, IN: tl.constexpr
-):
+def locate_lines(qkv, line, position, num_lines, inner, length, part, D, BD: tl.constexpr, IN: tl.constexpr):
     """Return pointers and mask [line, BD] of the `D` channels from `part` on, at one position of several lines."""
     channel = tl.arange(0, BD)
     pixel = locate(tl.minimum(line, num_lines - 1), inner, length) + tl.cast(position, tl.int64) * inner

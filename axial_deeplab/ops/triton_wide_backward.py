@@ -1,8 +1,8 @@
 """The backward kernels for wide heads: the three passes of triton_backward.py over tiles, with the tiles of triton_wide.py.
 
-    queries   dq, the gradients of the three scales, Delta; a program owns `B` queries of one (line, head)
-    keys      dk, dv; a program owns `B` keys of one (line, head)
-    tables    the gradients of the table rows; a program owns the tiles whose first key lies as far from their first query
+queries   dq, the gradients of the three scales, Delta; a program owns `B` queries of one (line, head)
+keys      dk, dv; a program owns `B` keys of one (line, head)
+tables    the gradients of the table rows; a program owns the tiles whose first key lies as far from their first query
 """
 
 import triton
@@ -69,9 +69,7 @@ def differentiate_tile(
         delta: The same.
     """
     D4: tl.constexpr = (D + 3) // 4 * 4
-    x1, x2, x3 = compare(
-        base, rows, o0, p0, step, length, reach, first_row, HEADS, D, HAS_QUERY, HAS_KEY, PITCH, B, C
-    )
+    x1, x2, x3 = compare(base, rows, o0, p0, step, length, reach, first_row, HEADS, D, HAS_QUERY, HAS_KEY, PITCH, B, C)
     x = (a1 * x1 + a2 * x2 + a3 * x3) * LOG2_E - lse[:, None]
     weight = tl.exp2(tl.where(see(o0, p0, length, reach, B), x, float("-inf")))
     grad = tl.zeros([B, B], tl.float32)
@@ -115,7 +113,9 @@ def wide_attention_backward_queries(
 ):
     """Write the queries' part of `grad_qkv`, `delta` [length, pair], and `grad_scales` [3, pair, block], a share of each block.
 
-    Arguments are those of the forward kernel; a gradient is laid out like its tensor.
+    Arguments are those of the forward kernel; a gradient is laid out like its tensor. In float32 the keys are gone along twice, and
+    Delta is the mean of what it is subtracted from: as the product of outputs and their gradients it has other rounding errors,
+    and where one weight is almost 1, little else is left.
     """
     D4: tl.constexpr = (D + 3) // 4 * 4
     E4: tl.constexpr = (E + 3) // 4 * 4
@@ -123,6 +123,7 @@ def wide_attention_backward_queries(
     IN: tl.constexpr = HEADS * (2 * D + E)
     OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
     DTYPE: tl.constexpr = qkv.dtype.element_ty
+    EXACT: tl.constexpr = 1 if DTYPE == tl.float32 else 0
     num_blocks = tl.cdiv(length, B)
     o0 = tl.program_id(0) % num_blocks * B
     pair = tl.program_id(0) // num_blocks
@@ -137,13 +138,15 @@ def wide_attention_backward_queries(
     a1, a2, a3 = load_scales(scales, head, HEADS, HAS_QUERY, HAS_KEY)
     o = o0 + tl.arange(0, B)
     delta_o = tl.zeros([B], tl.float32)
-    for part in tl.static_range(1 + HAS_VALUE):
-        for c in tl.range(0, E, C, num_stages=1):
-            at = out_base + part * HEADS * E + c
-            out = load_tile(retrieved + at, o0, out_step, length, E - c, B, C).to(tl.float32)
-            delta_o += tl.sum(out * load_tile(grad_retrieved + at, o0, out_step, length, E - c, B, C), 1)
-    tl.store(delta + o.to(tl.int64) * pairs + pair, delta_o, mask=o < length)
+    if not EXACT:
+        for part in tl.static_range(1 + HAS_VALUE):
+            for c in tl.range(0, E, C, num_stages=1):
+                at = out_base + part * HEADS * E + c
+                out = load_tile(retrieved + at, o0, out_step, length, E - c, B, C).to(tl.float32)
+                delta_o += tl.sum(out * load_tile(grad_retrieved + at, o0, out_step, length, E - c, B, C), 1)
     lse_o = load_positions(lse + pair, o0, pairs, length, B)
+    total = tl.zeros([B], tl.float32)
+    delta_sum = tl.zeros([B], tl.float32)
     grad_a1 = tl.zeros([B], tl.float32)
     grad_a2 = tl.zeros([B], tl.float32)
     grad_a3 = tl.zeros([B], tl.float32)
@@ -151,49 +154,57 @@ def wide_attention_backward_queries(
     for c in tl.static_range(0, D, C):
         sums = sums + (tl.zeros([B, C], tl.float32),)
     low = tl.maximum(o0 - reach, 0) // B * B
-    for p0 in tl.range(low, tl.minimum(o0 + B + reach, length), B, num_stages=1):
-        _, grad, x1, x2, x3 = differentiate_tile(
-            base,
-            values,
-            rows,
-            grad_retrieved + out_base,
-            lse_o,
-            delta_o,
-            a1,
-            a2,
-            a3,
-            o0,
-            p0,
-            step,
-            out_step,
-            length,
-            reach,
-            first_row,
-            HEADS,
-            D,
-            E,
-            HAS_QUERY,
-            HAS_KEY,
-            HAS_VALUE,
-            PITCH,
-            B,
-            C,
-        )
-        grad_a1 += tl.sum(grad * x1, 1)
-        grad_a2 += tl.sum(grad * x2, 1)
-        grad_a3 += tl.sum(grad * x3, 1)
-        grad, factor = fit(grad, DTYPE)
-        band = shear_back(grad, 1, B).to(DTYPE)
-        grad = grad.to(DTYPE)
-        new_sums = ()
-        for c in tl.static_range(0, D, C):
-            k = load_tile(base + HEADS * D + c, p0, step, length, D - c, B, C)
-            added = a1 * multiply(grad, k, tl.zeros([B, C], tl.float32))
-            if HAS_QUERY:
-                row = load_band(rows + c, o0, p0, reach, first_row, D - c, PITCH, B, C)
-                added += a2 * multiply(band, row.to(DTYPE), tl.zeros([B, C], tl.float32))
-            new_sums = new_sums + (sums[c // C] + factor * added,)
-        sums = new_sums
+    for turn in tl.static_range(1 + EXACT):
+        for p0 in tl.range(low, tl.minimum(o0 + B + reach, length), B, num_stages=1):
+            weight, grad, x1, x2, x3 = differentiate_tile(
+                base,
+                values,
+                rows,
+                grad_retrieved + out_base,
+                lse_o,
+                delta_o,
+                a1,
+                a2,
+                a3,
+                o0,
+                p0,
+                step,
+                out_step,
+                length,
+                reach,
+                first_row,
+                HEADS,
+                D,
+                E,
+                HAS_QUERY,
+                HAS_KEY,
+                HAS_VALUE,
+                PITCH,
+                B,
+                C,
+            )
+            if turn < EXACT:
+                total += tl.sum(weight, 1)
+                delta_sum += tl.sum(grad, 1)
+            else:
+                grad_a1 += tl.sum(grad * x1, 1)
+                grad_a2 += tl.sum(grad * x2, 1)
+                grad_a3 += tl.sum(grad * x3, 1)
+                grad, factor = fit(grad, DTYPE)
+                band = shear_back(grad, 1, B).to(DTYPE)
+                grad = grad.to(DTYPE)
+                new_sums = ()
+                for c in tl.static_range(0, D, C):
+                    k = load_tile(base + HEADS * D + c, p0, step, length, D - c, B, C)
+                    added = a1 * multiply(grad, k, tl.zeros([B, C], tl.float32))
+                    if HAS_QUERY:
+                        row = load_band(rows + c, o0, p0, reach, first_row, D - c, PITCH, B, C)
+                        added += a2 * multiply(band, row.to(DTYPE), tl.zeros([B, C], tl.float32))
+                    new_sums = new_sums + (sums[c // C] + factor * added,)
+                sums = new_sums
+        if turn < EXACT:
+            delta_o = delta_sum / tl.maximum(total, 1e-37)
+    tl.store(delta + o.to(tl.int64) * pairs + pair, delta_o, mask=o < length)
     out = grad_qkv + pixel * IN + head * D + o[:, None] * step
     for c in tl.static_range(0, D, C):
         channel = c + tl.arange(0, C)[None, :]

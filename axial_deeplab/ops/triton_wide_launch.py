@@ -32,9 +32,7 @@ def launch_wide_forward(
     constants = specialize_wide(g, qkv.dtype)
     grid = (triton.cdiv(g.length, constants["B"]) * pairs,)
     sizes = describe_sizes(g, margin)
-    wide_attention_forward[grid](
-        qkv, packed_rows, scales, retrieved, lse, *sizes, **constants, KEEP_LSE=int(keep_lse)
-    )
+    wide_attention_forward[grid](qkv, packed_rows, scales, retrieved, lse, *sizes, **constants, KEEP_LSE=int(keep_lse))
     return retrieved, lse
 
 
