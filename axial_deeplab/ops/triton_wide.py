@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from axial_deeplab.ops.triton_forward import SIZES, locate
-from axial_deeplab.ops.triton_memory import LOG2_E
+from axial_deeplab.ops.triton_memory import LOG2_E, make_zeros
 from axial_deeplab.ops.triton_moments import load_tile, see
 
 
@@ -159,12 +159,8 @@ def wide_attention_forward(
     a1, a2, a3 = load_scales(scales, head, HEADS, HAS_QUERY, HAS_KEY)
     best = tl.full([B], -1e30, tl.float32)
     total = tl.zeros([B], tl.float32)
-    content = ()
-    position = ()
-    for c in tl.static_range(0, E, C):
-        content = content + (tl.zeros([B, C], tl.float32),)
-        if HAS_VALUE:
-            position = position + (tl.zeros([B, C], tl.float32),)
+    content = make_zeros((E + C - 1) // C, B, C)
+    position = make_zeros((E + C - 1) // C, B, C)
     low = tl.maximum(o0 - reach, 0) // B * B
     for p0 in tl.range(low, tl.minimum(o0 + B + reach, length), B, num_stages=1):
         x1, x2, x3 = compare(

@@ -9,7 +9,6 @@ from axial_deeplab.ops.triton_wide import wide_attention_forward
 from axial_deeplab.ops.triton_wide_backward import (
     wide_attention_backward_keys,
     wide_attention_backward_queries,
-    wide_attention_backward_tables,
 )
 from axial_deeplab.ops.triton_wide_moments import (
     wide_line_grams,
@@ -17,6 +16,7 @@ from axial_deeplab.ops.triton_wide_moments import (
     wide_moments,
     wide_moments_backward,
 )
+from axial_deeplab.ops.triton_wide_tables import wide_attention_backward_tables
 
 PROGRAMS_WANTED = 132 * 4
 """int: Programs among which sums over all lines are split; fixed, so that the order of the sums is."""
@@ -55,9 +55,9 @@ def launch_wide_backward(
     )
     wide_attention_backward_keys[grid](*given, lse, grad_retrieved, delta, grad_qkv, *sizes, **constants)
     diagonals = 2 * triton.cdiv(g.reach, constants["B"]) + 1
-    splits = max(1, min(pairs, PROGRAMS_WANTED // diagonals)) if any(g.terms) else 0
-    row_shares = lse.new_zeros(2 * max(splits, 1), 2 * g.reach + 1, g.pitch)
-    if splits:
+    splits = max(1, min(pairs, PROGRAMS_WANTED // diagonals))
+    row_shares = lse.new_zeros(2 * splits, 2 * g.reach + 1, g.pitch)
+    if any(g.terms):
         wide_attention_backward_tables[(splits * diagonals,)](
             *given, lse, grad_retrieved, delta, row_shares, *sizes, splits, **constants
         )

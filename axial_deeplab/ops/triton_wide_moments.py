@@ -1,13 +1,14 @@
 """Kernels for the batch statistics of wide heads: what triton_moments.py computes, `C` channels at a time.
 
-A Gram matrix of a wide head fits no program's registers, so that a program makes one block of it, [C, C]; and the moments of the
-content term are always summed over tiles of products, whose cost is that of the attention itself.
+A Gram matrix of a wide head fits no program's registers, so a program makes one block of it, [C, C]. The moments of the content
+term are summed over tiles of products under any span; that costs less than the attention itself.
 """
 
 import triton
 import triton.language as tl
 
 from axial_deeplab.ops.triton_forward import SIZES, locate
+from axial_deeplab.ops.triton_memory import make_zeros
 from axial_deeplab.ops.triton_moments import load_tile, locate_lines, see
 from axial_deeplab.ops.triton_wide import multiply
 from axial_deeplab.ops.triton_wide_backward import fit
@@ -88,9 +89,7 @@ def wide_moments_backward(
     theirs = qkv + offset + (1 - part) * HEADS * D
     grad_sum = tl.load(grad_moments + head)
     grad_squares = 2 * tl.load(grad_moments + HEADS + head)
-    sums = ()
-    for c in tl.static_range(0, D, C):
-        sums = sums + (tl.zeros([B, C], tl.float32),)
+    sums = make_zeros((D + C - 1) // C, B, C)
     low = tl.maximum(x0 - reach, 0) // B * B
     for y0 in tl.range(low, tl.minimum(x0 + B + reach, length), B, num_stages=1):
         product = multiply_tile(qkv + ours, x0, theirs, y0, step, length, D, B, C)
