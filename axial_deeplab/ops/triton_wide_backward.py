@@ -140,10 +140,10 @@ def wide_attention_backward_queries(
     delta_o = tl.zeros([B], tl.float32)
     if not EXACT:
         for part in tl.static_range(1 + HAS_VALUE):
-            for c in tl.range(0, E, C, num_stages=1):
-                at = out_base + part * HEADS * E + c
-                out = load_tile(retrieved + at, o0, out_step, length, E - c, B, C).to(tl.float32)
-                delta_o += tl.sum(out * load_tile(grad_retrieved + at, o0, out_step, length, E - c, B, C), 1)
+            for start in tl.range(0, E, C, num_stages=1):
+                at = out_base + part * HEADS * E + start
+                out = load_tile(retrieved + at, o0, out_step, length, E - start, B, C).to(tl.float32)
+                delta_o += tl.sum(out * load_tile(grad_retrieved + at, o0, out_step, length, E - start, B, C), 1)
     lse_o = load_positions(lse + pair, o0, pairs, length, B)
     total = tl.zeros([B], tl.float32)
     delta_sum = tl.zeros([B], tl.float32)
