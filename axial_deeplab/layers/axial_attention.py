@@ -112,7 +112,7 @@ class AxialAttention(nn.Module):
         """Whether the kernels take care of the two norms before the softmax."""
         norms = (self.similarity_norm, self.qkv_norm)
         return (
-            all(norm.uses_batch_statistics and not norm.is_shared for norm in norms)
+            all(norm.has_batch_statistics(raw) and not norm.is_shared for norm in norms)
             and can_fuse(raw.flatten(0, 2))
             and choose_backend(raw, self.key_dim, self.value_dim, self.backend) == "triton"
         )
@@ -139,7 +139,7 @@ class AxialAttention(nn.Module):
     def compute_scales(self, packed: Tensor) -> Tensor:
         """Return the factors [term, head] that the batch norm on the similarity terms comes down to."""
         norm = self.similarity_norm
-        if not norm.uses_batch_statistics:
+        if not norm.has_batch_statistics(packed):
             return norm(None)
         options: Any = {"num_heads": self.num_heads, "key_dim": self.key_dim, "span": self.span}
         if norm.is_shared:

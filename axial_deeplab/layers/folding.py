@@ -64,12 +64,13 @@ class Folded(nn.Module):
 class FixedScales(nn.Module):
     """The scales of the similarity terms, which no longer change."""
 
-    uses_batch_statistics = False
-
     def __init__(self, norm: SimilarityNorm) -> None:
         super().__init__()
         self.register_buffer("scales", norm.weight * (norm.running_var + norm.eps).rsqrt())
         self.scales: Tensor
+
+    def has_batch_statistics(self, x: Tensor) -> bool:
+        return False
 
     def forward(self, moments: None) -> Tensor:
         return self.scales

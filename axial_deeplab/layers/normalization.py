@@ -46,6 +46,10 @@ class _RunningNorm(nn.Module):
         """Whether the statistics are those of several processes."""
         return self.synchronized and _count_processes() > 1
 
+    def has_batch_statistics(self, x: Tensor) -> bool:
+        """Whether `x` is normalised by its own statistics; an empty batch has none, unless it shares those of others."""
+        return self.uses_batch_statistics and (x.numel() > 0 or self.is_shared)
+
     @torch.no_grad()
     def update_running_statistics(self, mean: Tensor, variance: Tensor, count: Tensor | float) -> None:
         """Move the running statistics towards a batch with `count` values and this biased variance."""
@@ -75,7 +79,7 @@ class BatchNorm(_RunningNorm):
         self, x: Tensor, *, add_halves: bool = False, residual: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         """Normalise; then add the second half of the channels to the first, add a residual, apply a ReLU, as is asked for."""
-        if self.uses_batch_statistics and not self.is_shared and can_fuse(x):
+        if self.has_batch_statistics(x) and not self.is_shared and can_fuse(x):
             return self._normalize_fused(x, add_halves=add_halves, residual=residual, relu=relu)
         return finish_norm(self._normalize(x), add_halves=add_halves, residual=residual, relu=relu)
 
@@ -97,7 +101,7 @@ class BatchNorm(_RunningNorm):
         return out if x.ndim == 2 else out.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
 
     def _normalize(self, x: Tensor) -> Tensor:
-        if not self.uses_batch_statistics:
+        if not self.has_batch_statistics(x):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         if self.is_shared:
             return self._normalize_across_processes(x)
@@ -148,10 +152,9 @@ class SimilarityNorm(_RunningNorm):
         self.bias.requires_grad_(False)
 
     def forward(self, moments: SimilarityMoments | None) -> Tensor:
-        """Return the scales [term, head]; `moments` are needed only where `uses_batch_statistics` holds."""
-        if not self.uses_batch_statistics:
+        """Return the scales [term, head] by the moments of the batch, or by the running variance for `None`."""
+        if moments is None:
             return self.weight * (self.running_var + self.eps).rsqrt()
-        assert moments is not None
         if self.is_shared:
             flat = torch.cat([moments.sum.flatten(), moments.sum_of_squares.flatten(), moments.num_pairs[None]])
             total, squares, count = _all_reduce(flat).split([moments.sum.numel(), moments.sum.numel(), 1])

@@ -171,14 +171,15 @@ def compute_packed_scales(
         backend: As in `axial_attention`.
 
     Returns:
-        Scales, mean and biased variance of the batch, each [term, head]; gradients go through the scales only.
+        Scales, mean and biased variance of the batch, each [term, head]; gradients go through the scales only. An empty batch
+        has none: they are NaN.
 
     Raises:
         ValueError: As `compute_packed_moments`.
     """
     value_dim = _check_packed(qkv, tables, num_heads, key_dim)
     _check_equal_rows(tables)
-    if choose_backend(qkv, key_dim, value_dim, backend) == "triton":
+    if choose_backend(qkv, key_dim, value_dim, backend) == "triton" and qkv.numel() > 0:
         from axial_deeplab.ops.similarity_scales import compute_scales_fused
 
         return compute_scales_fused(qkv, tables, weight, num_heads=num_heads, key_dim=key_dim, span=span, eps=eps)

@@ -65,6 +65,8 @@ def _attend(
     # One factor a term and head, [1, head, 1, 1]; those of terms that are switched off are absent.
     content_factor, *factors = scales.to(dtype)[:, None, :, None, None].unbind(0)
     reach = compute_reach(length, span)
+    if content.numel() == 0:
+        return
     # Under a local span, blocks of queries about as wide as what they see keep the cost linear in the span; on a line that is
     # not much longer they save nothing.
     wanted = length if length <= 3 * reach + 1 else max(SMALLEST_BLOCK, 2 * reach)

@@ -24,3 +24,8 @@ def restore_lines(lines: Tensor, packed: Tensor) -> Tensor:
     """Turn [line, length, 1, channels] into the [outer, length, inner, channels] that `packed` has."""
     outer, length, inner, _ = packed.shape
     return lines.view(outer, inner, length, lines.shape[-1]).transpose(1, 2)
+
+
+def apply_affine(qkv: Tensor, affine: Tensor | None) -> Tensor:
+    """Return `scale * x + shift` in the type of `qkv`, or `qkv` itself without `affine`."""
+    return qkv if affine is None else (qkv.float() * affine[0] + affine[1]).to(qkv.dtype)

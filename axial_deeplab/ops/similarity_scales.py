@@ -8,6 +8,7 @@ from axial_deeplab.ops import triton_scales
 from axial_deeplab.ops.geometry import compute_reach, count_visible_pairs
 from axial_deeplab.ops.reference import RelativeTables
 from axial_deeplab.ops.triton_autograd import similarity_statistics
+from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_THREAD_WIDTH
 
 
 def compute_scales_fused(
@@ -124,7 +125,7 @@ def similarity_scales_backward(
     given = (grad.contiguous(), weight.contiguous(), mean, variance, sums, grams, rows_met, products_met)
     grads = (grad_moments, grad_weight, grad_sums, grad_grams, grad_rows_met, grad_products_met)
     tile = _tile(dim)
-    options = present | {"HEADS": heads, "D": dim, "D2": tile["D2"]}
+    options = present | {"HEADS": heads} | {name: value for name, value in tile.items() if name != "B"}
     sizes = (length, reach, num_rows)
     triton_scales.meet_rows_backward[length, 3](*given, *grads, *sizes, num_pairs, eps, **options)
     if any(present.values()):
@@ -188,4 +189,6 @@ def _fill_in(query_table: Tensor | None, key_table: Tensor | None, other: Tensor
 def _tile(dim: int) -> dict[str, int]:
     """Return the constants of kernels that hold a block of rows and their outer products."""
     padded = triton.next_power_of_2(dim)
-    return {"D": dim, "D2": padded, "B": max(1, min(64, 4096 // padded**2))}
+    tile = {"D": dim, "D2": padded, "B": max(1, min(64, 4096 // padded**2))}
+    # The outer product of a wide row fills the registers of many threads.
+    return tile | {"num_warps": 16} if dim > MAX_THREAD_WIDTH and not INTERPRETED else tile

@@ -13,6 +13,7 @@ from torch import Tensor
 from axial_deeplab.ops.cuda_choice import uses_cuda
 from axial_deeplab.ops.cuda_launch import launch_backward_cuda, launch_forward_cuda
 from axial_deeplab.ops.geometry import compute_reach
+from axial_deeplab.ops.layout import apply_affine
 from axial_deeplab.ops.triton_fallback import (
     attend_plainly,
     differentiate_plainly,
@@ -41,7 +42,7 @@ def explain_why_not(device: torch.device, dtype: torch.dtype, key_dim: int, valu
     if dtype == torch.bfloat16 and not INTERPRETED and torch.cuda.get_device_capability(device) < (8, 0):
         return "this GPU has no bfloat16 arithmetic"
     if not 2 <= key_dim <= MAX_KEY_DIM or not 4 <= value_dim <= MAX_VALUE_DIM:
-        return f"a thread has registers for 2 to {MAX_KEY_DIM} key and 4 to {MAX_VALUE_DIM} value channels"
+        return f"the kernels take 2 to {MAX_KEY_DIM} key and 4 to {MAX_VALUE_DIM} value channels a head"
     return None
 
 
@@ -76,6 +77,8 @@ def attention(
         What is retrieved, [outer, length, inner, channels], content before position; and the log-sum-exp of the logits in
         base 2, float32 [length, outer * inner * num_heads], of no length unless it is kept.
     """
+    if qkv.numel() == 0:
+        return _allocate_outputs(qkv, value_table, scales, num_heads, key_dim, keep_lse)
     tables = (query_table, key_table, value_table)
     geometry = describe_call(qkv, tables, num_heads, key_dim, span)
     return run_forward(qkv, tables, scales, geometry, span, keep_lse=keep_lse, backend=backend)
@@ -128,10 +131,7 @@ def _(
     keep_lse: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    outer, length, inner, channels = qkv.shape
-    value_channels = channels - 2 * num_heads * key_dim
-    retrieved = qkv.new_empty((outer, length, inner, (1 + (value_table is not None)) * value_channels))
-    return retrieved, scales.new_empty((length * keep_lse, outer * inner * num_heads), dtype=torch.float32)
+    return _allocate_outputs(qkv, value_table, scales, num_heads, key_dim, keep_lse)
 
 
 @torch.library.custom_op("axial_deeplab::attention_backward", mutates_args=())
@@ -151,6 +151,8 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, of the three tables (float32, empty for one that is absent), and of `scales`, float32."""
     tables = (query_table, key_table, value_table)
+    if qkv.numel() == 0:
+        return _allocate_gradients(qkv, tables, lse, num_heads)
     geometry = describe_call(qkv, tables, num_heads, key_dim, span)
     return run_backward(grad, qkv, tables, scales, retrieved, lse, geometry, span, backend=backend)
 
@@ -193,11 +195,6 @@ def run_backward(
     return run_or_fall_back(run_cuda, run_portable, ("cuda", g.kind), qkv.device)
 
 
-def apply_affine(qkv: Tensor, affine: Tensor | None) -> Tensor:
-    """Return `scale * x + shift` in the type of `qkv`, or `qkv` itself without `affine`."""
-    return qkv if affine is None else (qkv.float() * affine[0] + affine[1]).to(qkv.dtype)
-
-
 @attention_backward.register_fake
 def _(
     grad: Tensor,
@@ -213,10 +210,7 @@ def _(
     span: int | None,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    tables = (query_table, key_table, value_table)
-    grads = [lse.new_empty(0 if table is None else table.shape) for table in tables]
-    grad_qkv = torch.empty_like(qkv, memory_format=torch.contiguous_format)
-    return grad_qkv, grads[0], grads[1], grads[2], lse.new_empty((3, num_heads))
+    return _allocate_gradients(qkv, (query_table, key_table, value_table), lse, num_heads)
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -255,6 +249,8 @@ def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int |
         Sum and sum of squares of the content term over all visible pairs, float64 [2, head]; for queries and keys the sums
         over all lines at every position, float32 [2, length, head, key_dim], and their Gram matrices [..., key_dim, key_dim].
     """
+    if qkv.numel() == 0:
+        return _allocate_statistics(qkv, num_heads, key_dim)
     geometry = describe_call(qkv, (None, None, None), num_heads, key_dim, span)
     return run_statistics(qkv, geometry, span)
 
@@ -273,9 +269,7 @@ def run_statistics(
 
 @similarity_statistics.register_fake
 def _(qkv: Tensor, num_heads: int, key_dim: int, span: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    shape = (2, qkv.shape[1], num_heads, key_dim)
-    sums = qkv.new_empty(shape, dtype=torch.float32)
-    return qkv.new_empty((2, num_heads), dtype=torch.float64), sums, sums.new_empty((*shape, key_dim))
+    return _allocate_statistics(qkv, num_heads, key_dim)
 
 
 @torch.library.custom_op("axial_deeplab::similarity_statistics_backward", mutates_args=())
@@ -289,6 +283,8 @@ def similarity_statistics_backward(
     span: int | None,
 ) -> Tensor:
     """Return the gradient of `qkv`."""
+    if qkv.numel() == 0:
+        return torch.empty_like(qkv, memory_format=torch.contiguous_format)
     geometry = describe_call(qkv, (None, None, None), num_heads, key_dim, span)
     return run_statistics_backward((grad_moments, grad_sums, grad_grams), qkv, geometry, span)
 
@@ -340,6 +336,30 @@ def _differentiate_statistics(ctx: torch.autograd.function.FunctionCtx, *grads: 
 
 
 similarity_statistics.register_autograd(_differentiate_statistics, setup_context=_save_statistics)
+
+
+def _allocate_outputs(
+    qkv: Tensor, value_table: Tensor | None, scales: Tensor, num_heads: int, key_dim: int, keep_lse: bool
+) -> tuple[Tensor, Tensor]:
+    """Return outputs of `attention` without values: all that there is for an empty map."""
+    outer, length, inner, channels = qkv.shape
+    value_channels = channels - 2 * num_heads * key_dim
+    retrieved = qkv.new_empty((outer, length, inner, (1 + (value_table is not None)) * value_channels))
+    return retrieved, scales.new_empty((length * keep_lse, outer * inner * num_heads), dtype=torch.float32)
+
+
+def _allocate_gradients(qkv: Tensor, tables: tuple[Tensor | None, ...], lse: Tensor, num_heads: int) -> Gradients:
+    """Return gradients of zeros, as `attention_backward` has them for an empty map."""
+    grads = [lse.new_zeros(0 if table is None else table.shape) for table in tables]
+    grad_qkv = torch.zeros_like(qkv, memory_format=torch.contiguous_format)
+    return grad_qkv, grads[0], grads[1], grads[2], lse.new_zeros((3, num_heads))
+
+
+def _allocate_statistics(qkv: Tensor, num_heads: int, key_dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sums of zeros, as `similarity_statistics` has them for an empty map."""
+    shape = (2, qkv.shape[1], num_heads, key_dim)
+    sums = qkv.new_zeros(shape, dtype=torch.float32)
+    return qkv.new_zeros((2, num_heads), dtype=torch.float64), sums, sums.new_zeros((*shape, key_dim))
 
 
 def describe_call(

@@ -29,6 +29,12 @@ from axial_deeplab.ops.triton_tiles import (
     specialize,
     specialize_tables,
 )
+from axial_deeplab.ops.triton_wide_launch import (
+    launch_wide_backward,
+    launch_wide_forward,
+    list_wide_kernels,
+    list_wide_statistics,
+)
 
 
 def align(x: Tensor) -> Tensor:
@@ -41,6 +47,8 @@ def launch_forward(
     qkv: Tensor, packed_rows: Tensor, scales: Tensor, g: Geometry, margin: int, *, keep_lse: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Return what is retrieved, and the log-sum-exp [length, pair], which is [0, pair] unless it is kept."""
+    if g.is_wide:
+        return launch_wide_forward(qkv, packed_rows, scales, g, margin, keep_lse=keep_lse)
     channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
     retrieved = qkv.new_empty((*qkv.shape[:3], channels))
     length = g.length if keep_lse else 0
@@ -64,6 +72,8 @@ def launch_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of `qkv`, shares of the rows' [share, distance, pitch], and those of the scales [3, head]."""
     given = (qkv, packed_rows, scales)
+    if g.is_wide:
+        return launch_wide_backward(given, retrieved, lse, grad_retrieved, g, margin)
     grad_qkv = torch.empty_like(qkv)
     delta = lse.new_empty((1 + (qkv.dtype == torch.float32), *lse.shape))  # float32 corrects the log-sum-exp as well
     query_scales = launch_queries(given, (retrieved, lse, grad_retrieved, delta, grad_qkv), g, margin)
@@ -119,11 +129,13 @@ def list_kernels(
         dtype: Of the maps, in Triton's spelling: "bf16", "fp16" or "fp32".
     """
     element = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
-    launches: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
+    attention: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
         (attention_forward, specialize(g, element, choose_tiles(g.width, "forward")) | {"KEEP_LSE": 1}),
         (attention_backward_queries, specialize(g, element, choose_tiles(g.width, "queries"))),
         (attention_backward_keys, specialize(g, element, choose_tiles(g.width, "keys"))),
         (attention_backward_tables, specialize_tables(g, element, choose_tiles(g.width, "tables"))),
+    ]
+    statistics: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
         (global_moments, tile_line_groups(g) | {"NORMED": 1}),
         (global_moments_backward, tile_line_groups(g) | {"NORMED": 1}),
         (local_moments, tile_line(g) | {"NORMED": 1}),
@@ -131,6 +143,8 @@ def list_kernels(
         (line_grams, tile_lines(g)[1] | {"NORMED": 1}),
         (line_grams_backward, tile_lines(g)[1] | {"NORMED": 1}),
     ]
+    launches = list_wide_kernels(g, element) if g.is_wide else attention
+    launches += list_wide_statistics(g) if g.has_wide_keys else statistics
     maps = ("qkv", "retrieved", "grad_retrieved", "grad_qkv")
     sizes = (*SIZES, "splits")
     kernels = []

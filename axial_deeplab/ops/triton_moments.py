@@ -27,7 +27,7 @@ def multiply(x, factor):
 
 
 @triton.jit
-def apply_norm(x, affine, column, mask, D: tl.constexpr, BD: tl.constexpr, IN: tl.constexpr, NORMED: tl.constexpr):
+def apply_norm(x, affine, column, mask, D, BD: tl.constexpr, IN: tl.constexpr, NORMED: tl.constexpr):
     """Return a tile [..., BD], channels from `column` on, as the norm leaves it, rounded to its type; zeros off the mask."""
     channel = tl.arange(0, BD)
     if NORMED:
@@ -38,7 +38,16 @@ def apply_norm(x, affine, column, mask, D: tl.constexpr, BD: tl.constexpr, IN: t
 
 
 @triton.jit
-def load_tile(
+def load_tile(base, first, step, length, D, BLOCK: tl.constexpr, BD: tl.constexpr):
+    """Return [BLOCK, BD]: the `D` channels of positions `first` onwards of a line, zeros elsewhere."""
+    position = first + tl.arange(0, BLOCK)
+    channel = tl.arange(0, BD)
+    pointer = base + position[:, None].to(tl.int64) * step + channel[None, :]
+    return tl.load(pointer, mask=(position < length)[:, None] & (channel < D)[None, :], other=0.0)
+
+
+@triton.jit
+def load_normed_tile(
     base,
     affine,
     column,
@@ -51,12 +60,10 @@ def load_tile(
     IN: tl.constexpr,
     NORMED: tl.constexpr,
 ):
-    """Return [BLOCK, BD]: the `D` channels from `column` on, of positions `first` onwards of a line, zeros elsewhere."""
-    position = first + tl.arange(0, BLOCK)
-    channel = tl.arange(0, BD)
-    pointer = base + position[:, None].to(tl.int64) * step + (column + channel)[None, :]
-    mask = (position < length)[:, None] & (channel < D)[None, :]
-    return apply_norm(tl.load(pointer, mask=mask, other=0.0), affine, column, mask, D, BD, IN, NORMED)
+    """Return [BLOCK, BD]: the `D` channels from `column` on of positions `first` onwards, normalised; zeros elsewhere."""
+    mask = ((first + tl.arange(0, BLOCK)) < length)[:, None] & (tl.arange(0, BD) < D)[None, :]
+    x = load_tile(base + column, first, step, length, D, BLOCK, BD)
+    return apply_norm(x, affine, column, mask, D, BD, IN, NORMED)
 
 
 @triton.jit
@@ -94,10 +101,10 @@ def local_moments(
     total = tl.zeros([BLOCK, BLOCK], tl.float32)
     squares = tl.zeros([BLOCK, BLOCK], tl.float32)
     for o0 in range(0, length, BLOCK):
-        q = load_tile(base, affine, q_column, o0, step, length, D, BLOCK, BD, IN, NORMED)
+        q = load_normed_tile(base, affine, q_column, o0, step, length, D, BLOCK, BD, IN, NORMED)
         low = tl.maximum(o0 - reach, 0) // BLOCK * BLOCK
         for p0 in range(low, tl.minimum(o0 + BLOCK + reach, length), BLOCK):
-            k = load_tile(base, affine, k_column, p0, step, length, D, BLOCK, BD, IN, NORMED)
+            k = load_normed_tile(base, affine, k_column, p0, step, length, D, BLOCK, BD, IN, NORMED)
             product = tl.dot(q, tl.trans(k), input_precision="ieee")
             product = tl.where(see(o0, p0, length, reach, BLOCK), product, 0.0)
             total += product
@@ -136,14 +143,14 @@ def local_moments_backward(
     grad_squares = 2 * tl.load(grad_moments + HEADS + head)
     channel = tl.arange(0, BD)
     for x0 in range(0, length, BLOCK):
-        q = load_tile(base, affine, q_column, x0, step, length, D, BLOCK, BD, IN, NORMED)
-        k = load_tile(base, affine, k_column, x0, step, length, D, BLOCK, BD, IN, NORMED)
+        q = load_normed_tile(base, affine, q_column, x0, step, length, D, BLOCK, BD, IN, NORMED)
+        k = load_normed_tile(base, affine, k_column, x0, step, length, D, BLOCK, BD, IN, NORMED)
         grad_q = tl.zeros([BLOCK, BD], tl.float32)
         grad_k = tl.zeros([BLOCK, BD], tl.float32)
         low = tl.maximum(x0 - reach, 0) // BLOCK * BLOCK
         for y0 in range(low, tl.minimum(x0 + BLOCK + reach, length), BLOCK):
-            other_k = load_tile(base, affine, k_column, y0, step, length, D, BLOCK, BD, IN, NORMED)
-            other_q = load_tile(base, affine, q_column, y0, step, length, D, BLOCK, BD, IN, NORMED)
+            other_k = load_normed_tile(base, affine, k_column, y0, step, length, D, BLOCK, BD, IN, NORMED)
+            other_q = load_normed_tile(base, affine, q_column, y0, step, length, D, BLOCK, BD, IN, NORMED)
             visible = see(x0, y0, length, reach, BLOCK)
             product = tl.dot(q, tl.trans(other_k), input_precision="ieee")
             grad = tl.where(visible, grad_sum + grad_squares * product, 0.0)
@@ -177,7 +184,7 @@ def sum_line(
     total = tl.zeros([BD], tl.float32)
     gram = tl.zeros([BD, BD], tl.float32)
     for first in range(0, length, BLOCK):
-        x = load_tile(base, affine, column, first, step, length, CHANNELS, BLOCK, BD, IN, NORMED)
+        x = load_normed_tile(base, affine, column, first, step, length, CHANNELS, BLOCK, BD, IN, NORMED)
         total += tl.sum(x.to(tl.float32), 0)
         gram += tl.dot(tl.trans(x), x, input_precision="ieee")
     return total, gram
@@ -263,8 +270,8 @@ def global_moments_backward(
     gram_q = tl.where(same, gram_q * grad_squares, 0.0)
     gram_k = tl.where(same, gram_k * grad_squares, 0.0)
     for first in range(0, length, BLOCK):
-        q = load_tile(base, affine, start, first, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
-        k = load_tile(base, affine, HEADS * D + start, first, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
+        q = load_normed_tile(base, affine, start, first, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
+        k = load_normed_tile(base, affine, HEADS * D + start, first, step, length, GROUP * D, BLOCK, BD, IN, NORMED)
         grad_q = multiply(q, gram_k) + (grad_sum * sum_k)[None, :]
         grad_k = multiply(k, gram_q) + (grad_sum * sum_q)[None, :]
         position = first + tl.arange(0, BLOCK)
@@ -277,9 +284,7 @@ def global_moments_backward(
 
 
 @triton.jit
-def locate_lines(
-    qkv, line, position, num_lines, inner, length, part, D: tl.constexpr, BD: tl.constexpr, IN: tl.constexpr
-):
+def locate_lines(qkv, line, position, num_lines, inner, length, part, D, BD: tl.constexpr, IN: tl.constexpr):
     """Return pointers and mask [line, BD] of the `D` channels from `part` on, at one position of several lines."""
     channel = tl.arange(0, BD)
     pixel = locate(tl.minimum(line, num_lines - 1), inner, length) + tl.cast(position, tl.int64) * inner

@@ -4,6 +4,7 @@ import torch
 import triton
 from torch import Tensor
 
+from axial_deeplab.ops.layout import apply_affine
 from axial_deeplab.ops.triton_moments import (
     global_moments,
     global_moments_backward,
@@ -13,6 +14,7 @@ from axial_deeplab.ops.triton_moments import (
     local_moments_backward,
 )
 from axial_deeplab.ops.triton_tiles import INTERPRETED, WARPS_WANTED, Geometry, describe_sizes
+from axial_deeplab.ops.triton_wide_launch import launch_wide_statistics, launch_wide_statistics_backward
 
 
 def launch_statistics(qkv: Tensor, g: Geometry, affine: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -21,6 +23,8 @@ def launch_statistics(qkv: Tensor, g: Geometry, affine: Tensor | None = None) ->
 
     With `affine`, float32 [2, channel], they are those of `scale * x + shift`.
     """
+    if g.has_wide_keys:
+        return launch_wide_statistics(apply_affine(qkv, affine), g)
     pairs, size = g.num_lines * g.num_heads, g.num_heads * g.key_dim
     shares = g.num_heads * (g.key_dim if g.sees_all else 1)
     moments = torch.empty(2, g.num_lines, shares, dtype=torch.float32, device=qkv.device)
@@ -51,6 +55,10 @@ def launch_statistics_backward(
     grad_qkv: Tensor | None = None,
 ) -> Tensor:
     """Return the gradient of `qkv`, or of `scale * x + shift`, added to `grad_qkv` in place if that is given."""
+    if g.has_wide_keys:
+        normed = apply_affine(qkv, affine)
+        grad = launch_wide_statistics_backward(normed, grad_moments, grad_sums, grad_grams, g)
+        return grad if grad_qkv is None else grad_qkv.add_(grad)
     if grad_qkv is None:
         grad_qkv = torch.zeros_like(qkv)
     splits, constants = tile_lines(g)

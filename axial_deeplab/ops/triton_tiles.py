@@ -11,7 +11,9 @@ INTERPRETED = not isinstance(attention_forward, triton.runtime.JITFunction)
 """bool: Whether the kernels run in Triton's interpreter, on the CPU."""
 
 LANES = 32
-MAX_KEY_DIM, MAX_VALUE_DIM = 32, 64
+MAX_THREAD_WIDTH = 32
+"""int: Widest head (see `Geometry.width`) that a thread's registers hold; wider ones are multiplied in tiles."""
+MAX_KEY_DIM, MAX_VALUE_DIM = 128, 256
 
 
 class Geometry(NamedTuple):
@@ -35,6 +37,16 @@ class Geometry(NamedTuple):
     def width(self) -> int:
         """Channels that decide how much a thread can keep: of a key, or half of a value where that is more."""
         return max(self.key_dim, -(-self.value_dim // 2))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the kernels for wide heads take the call."""
+        return self.width > MAX_THREAD_WIDTH
+
+    @property
+    def has_wide_keys(self) -> bool:
+        """Whether the kernels for wide heads take the statistics, in which values have no part."""
+        return self.key_dim > MAX_THREAD_WIDTH
 
     @property
     def kind(self) -> tuple[int, int, int, tuple[bool, bool, bool]]:

@@ -60,6 +60,22 @@ def test_local_span_limits_what_a_position_sees(span: int, reach: int) -> None:
     assert touched.tolist() == list(range(5 - reach, 6 + reach))
 
 
+@pytest.mark.parametrize("shape", [(0, 5, 4), (2, 0, 4), (2, 5, 0)])
+@pytest.mark.parametrize("training", [False, True])
+def test_empty_batch_passes_through_and_leaves_the_statistics_alone(shape: tuple[int, ...], training: bool) -> None:
+    layer = make_layer("height").train(training)
+    before = {name: value.clone() for name, value in layer.named_buffers()}
+    x = torch.zeros(shape[0], 6, *shape[1:], requires_grad=True)
+    out = layer(x)
+    out.sum().backward()
+    assert out.shape == (shape[0], 12, *shape[1:])
+    assert x.grad is not None
+    assert not any(p.grad.any() for p in layer.parameters() if p.grad is not None)
+    assert all(torch.equal(value, before[name]) for name, value in layer.named_buffers())
+    with torch.no_grad():
+        assert layer(x).shape == out.shape
+
+
 def test_wide_span_equals_global() -> None:
     x = torch.randn(1, 6, 3, 8)
     torch.testing.assert_close(make_layer(span=15).eval()(x), make_layer(span=None).eval()(x))

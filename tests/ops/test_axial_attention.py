@@ -71,6 +71,17 @@ def test_chunks_work_under_autocast_and_in_half_precision() -> None:
     torch.testing.assert_close(half[0].float(), expected[0], rtol=2e-2, atol=2e-2)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(0, 3, 5), (2, 3, 0)])
+def test_chunks_of_nothing_are_nothing(shape: tuple[int, int, int]) -> None:
+    _, _, _, tables, scales = make_inputs(5)
+    q, v = (torch.zeros(*shape, dim, dtype=torch.float64) for dim in (4, 5))
+    content, position = axial_attention(q, q, v, tables=tables, scales=scales, backend="chunked")
+    assert content.shape == v.shape
+    assert position is not None
+    assert position.shape == v.shape
+
+
 def test_chunks_have_no_gradients() -> None:
     q, k, v, tables, scales = make_inputs(4)
     with pytest.raises(ValueError, match="no gradients"):

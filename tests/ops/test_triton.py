@@ -101,10 +101,10 @@ def attend(inputs: Inputs, case: Case, backend: str) -> Tensor:
     )
 
 
-def compute_all(inputs: Inputs, case: Case, backend: str) -> list[Tensor]:
-    """Return the output and all gradients for one output gradient."""
+def compute_all(inputs: Inputs, case: Case, backend: str, size: float = 1.0) -> list[Tensor]:
+    """Return the output and all gradients for one output gradient of this size."""
     out = attend(inputs, case, backend)
-    grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.device, out.dtype)
+    grad = (size * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).to(out.device, out.dtype)
     grads = torch.autograd.grad(out, inputs.list_present(), grad, allow_unused=True)
     return [out, *(torch.zeros_like(x) if g is None else g for x, g in zip(inputs.list_present(), grads, strict=True))]
 
@@ -210,6 +210,17 @@ def test_layer_trains_alike(axis: str, span: int | None, device: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_layer_takes_an_empty_batch(training: bool, device: str) -> None:
+    layer = AxialAttention(6, "height", key_dim=4, value_dim=8, num_heads=2, max_distance=4).to(device).train(training)
+    layer.backend = "triton"
+    x = torch.zeros(0, 6, 9, 7, device=device, requires_grad=True)
+    out = layer(x)
+    out.sum().backward()
+    assert out.shape == (0, 16, 9, 7)
+    assert not any(p.grad.any() for p in layer.parameters() if p.grad is not None)
+
+
 def test_operator_keeps_its_contract_with_the_compiler(device: str) -> None:
     from axial_deeplab.ops.fused import count_rows_met
     from axial_deeplab.ops.triton_autograd import (
@@ -237,6 +248,29 @@ def test_operator_keeps_its_contract_with_the_compiler(device: str) -> None:
     torch.library.opcheck(count_rows_met, (plain[0], 6, 11, None), test_utils=forward)
 
 
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+@pytest.mark.parametrize(("outer", "length", "inner"), [(0, 5, 3), (2, 5, 0), (2, 0, 3)])
+@pytest.mark.parametrize("dims", [(4, 8), (48, 96)])
+def test_empty_map_has_empty_outputs_and_zero_gradients(
+    backend: str, outer: int, length: int, inner: int, dims: tuple[int, int], device: str
+) -> None:
+    case = Case(length, *dims, outer=outer, inner=inner, max_distance=5)
+    inputs = make_inputs(case, device).convert(torch.float32)
+    out, *grads = compute_all(inputs, case, backend)
+    assert out.shape == (outer, length, inner, 2 * case.heads * case.value_dim)
+    assert all(grad.shape == x.shape and not grad.any() for grad, x in zip(grads, inputs.list_present(), strict=True))
+
+
+def test_empty_map_has_no_statistics(device: str) -> None:
+    case = Case(5, outer=0, max_distance=5)
+    inputs = make_inputs(case, device).convert(torch.float32)
+    tables = RelativeTables(inputs.query, inputs.key, inputs.value)
+    options = {"num_heads": case.heads, "key_dim": case.key_dim, "backend": "triton"}
+    moments = compute_packed_moments(inputs.qkv, tables, **options)
+    assert not any(x.any() for x in moments)
+    assert all(x.isnan().all() for x in compute_packed_scales(inputs.qkv, tables, inputs.scales, eps=1e-3, **options))
+
+
 def test_counts_of_rows_are_the_callers_own(device: str) -> None:
     from axial_deeplab.ops.fused import count_rows_met
 
@@ -262,9 +296,9 @@ def test_packed_arguments_are_checked(device: str) -> None:
 
 
 def test_what_cannot_run_says_why(device: str) -> None:
-    inputs = make_inputs(Case(5, key_dim=40, value_dim=80), device)
-    with pytest.raises(ValueError, match="2 to 32 key and 4 to 64 value channels"):
-        attend(inputs, Case(5, key_dim=40, value_dim=80), "triton")
+    case = Case(5, key_dim=136, value_dim=272)
+    with pytest.raises(ValueError, match="2 to 128 key and 4 to 256 value channels"):
+        attend(make_inputs(case, device), case, "triton")
 
 
 @pytest.mark.parametrize("training", [True, False])
