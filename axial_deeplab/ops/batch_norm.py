@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-# Rows of a tile, and programs among which the rows are divided, by what was fastest on an H200 for 64 to 1024 channels.
+# Rows of a tile, and programs among which the rows are divided, by what was fastest on H100 and H200 for 64 to 1024 channels.
 ROWS, SHARES_WANTED = 32, 1056
-BACKWARD_ROWS, BACKWARD_SHARES_WANTED = 64, 512
 
 
 class NormState(NamedTuple):
@@ -221,12 +220,12 @@ def sum_norm_gradients(
     from axial_deeplab.ops import triton_norm
 
     rows, channels = x.shape
-    block, num_shares, per_share = _divide(rows, channels, BACKWARD_ROWS, BACKWARD_SHARES_WANTED)
+    block, num_shares, per_share = _divide(rows, channels, ROWS, SHARES_WANTED)
     shares = x.new_empty(2, num_shares, channels, dtype=torch.float32)
     grads = x.new_empty(2, channels, dtype=torch.float32)
     masked = x.new_empty(0) if out is None else torch.empty_like(grad)
     given = (x, grad, mean, inverse, weight, bias, x if out is None else out, masked)
-    options = {"RELU": relu, "FROM_OUT": out is not None, "HALVES": add_halves, "C": block, "R": BACKWARD_ROWS}
+    options = {"RELU": relu, "FROM_OUT": out is not None, "HALVES": add_halves, "C": block, "R": ROWS}
     grid = (num_shares, -(-channels // block))
     triton_norm.sum_gradients[grid](*given, shares, rows, channels, per_share, **options)
     triton_norm.finish_gradients[-(-channels // 8), 2](shares, grads, channels, num_shares, C=8, S=256)
@@ -251,8 +250,8 @@ def write_norm_gradient(
 
     rows, channels = x.shape
     block = _choose_block(channels)
-    options = {"RELU": relu, "HALVES": add_halves, "C": block, "R": BACKWARD_ROWS}
-    grid = (-(-rows // BACKWARD_ROWS), -(-channels // block))
+    options = {"RELU": relu, "HALVES": add_halves, "C": block, "R": ROWS}
+    grid = (-(-rows // ROWS), -(-channels // block))
     triton_norm.normalize_backward[grid](x, grad, mean, inverse, weight, bias, grads, grad_x, rows, channels, **options)
 
 
@@ -288,6 +287,19 @@ def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tu
 
 
 normalize_batch.register_autograd(_differentiate, setup_context=_save)
+
+
+@torch.library.custom_op("axial_deeplab::add_residual", mutates_args=("x",))
+def add_residual(x: Tensor, residual: Tensor, relu: bool) -> None:
+    """Add a map to another of the same layout in place, then apply a ReLU; for inference."""
+    from axial_deeplab.ops import triton_norm
+
+    triton_norm.add_residual[(-(-x.numel() // 2048),)](x, residual, x.numel(), RELU=relu, B=2048)
+
+
+@add_residual.register_fake
+def _(x: Tensor, residual: Tensor, relu: bool) -> None:
+    return None
 
 
 def _choose_block(channels: int) -> int:

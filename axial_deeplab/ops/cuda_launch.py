@@ -8,9 +8,9 @@ import ctypes
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.cuda_choice import get_shared_limit
+from axial_deeplab.ops.cuda_choice import count_processors, get_shared_limit
 from axial_deeplab.ops.cuda_compile import launch_kernel, load_kernel
-from axial_deeplab.ops.cuda_plan import HEADS, Plan, plan_backward, plan_forward
+from axial_deeplab.ops.cuda_plan import HEADS, Plan, count_slots, plan_backward, plan_forward
 from axial_deeplab.ops.triton_tiles import Geometry
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
@@ -30,7 +30,8 @@ def launch_forward_cuda(
 
     With `affine`, float32 [2, channel], the kernel makes `scale * x + shift` of what it loads of `qkv`.
     """
-    plan = plan_forward(g, get_shared_limit(qkv.device), keep_lse=keep_lse, normed=affine is not None)
+    limits = {"shared_limit": get_shared_limit(qkv.device), "processors": count_processors(qkv.device)}
+    plan = plan_forward(g, keep_lse=keep_lse, normed=affine is not None, **limits)
     assert plan is not None  # as explain_why_not_cuda has found
     channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
     retrieved = qkv.new_empty((*qkv.shape[:3], channels))
@@ -56,7 +57,8 @@ def launch_backward_cuda(
     affine: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do what `triton_launch.launch_backward` does; see there. With `affine`, the gradient is that of `scale * x + shift`."""
-    plan = plan_backward(g, get_shared_limit(qkv.device), normed=affine is not None)
+    limits = {"shared_limit": get_shared_limit(qkv.device), "processors": count_processors(qkv.device)}
+    plan = plan_backward(g, normed=affine is not None, **limits)
     assert plan is not None  # as explain_why_not_cuda has found
     blocks, head_blocks = -(-g.length // plan.positions), g.num_heads // HEADS
     slots = _count_slots(g.num_lines, blocks * head_blocks, plan, qkv.device)
@@ -89,17 +91,9 @@ def launch_backward_cuda(
 
 
 def _count_slots(items: int, others: int, plan: Plan, device: torch.device) -> int:
-    """Return how many blocks share the items, so that all of them are at work at once.
-
-    Args:
-        items: Lines, or lines and blocks of heads, that a block takes one after the other.
-        others: Blocks along the other directions of the grid.
-        plan: The kernel.
-        device: Where it runs.
-    """
-    processors = torch.cuda.get_device_properties(device).multi_processor_count
-    resident = min(dict(plan.constants)["BLOCKS"], max(1, get_shared_limit(device) // plan.shared_bytes))
-    return max(1, min(items, -(-processors * resident // others)))
+    """Return how many blocks share the items; see `cuda_plan.count_slots`."""
+    fit = (get_shared_limit(device) + 1024) // (plan.shared_bytes + 1024)
+    return count_slots(items, others, count_processors(device) * min(dict(plan.constants)["BLOCKS"], fit))
 
 
 def _launch(

@@ -114,6 +114,8 @@ def run_forward(
 
     if not uses_cuda(qkv.device, qkv.dtype, g, backend):
         return run_portable()
+    if keep_lse and backend == "cuda":
+        uses_cuda(qkv.device, qkv.dtype, g, backend, backward=True)  # says now why the backward pass could not run
     run_cuda = partial(run, launch_forward_cuda, qkv, affine=affine)
     return run_or_fall_back(run_cuda, run_portable, ("cuda", g.kind), qkv.device)
 
@@ -189,7 +191,7 @@ def run_backward(
             qkv.device,
         )
 
-    if not uses_cuda(qkv.device, qkv.dtype, g, backend):
+    if not uses_cuda(qkv.device, qkv.dtype, g, backend, backward=True):
         return run_portable()
     run_cuda = partial(run, launch_backward_cuda, qkv, affine=affine)
     return run_or_fall_back(run_cuda, run_portable, ("cuda", g.kind), qkv.device)

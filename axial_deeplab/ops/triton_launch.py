@@ -141,7 +141,7 @@ def list_kernels(
         (local_moments, tile_line(g) | {"NORMED": 1}),
         (local_moments_backward, tile_line(g) | {"NORMED": 1}),
         (line_grams, tile_lines(g)[1] | {"NORMED": 1}),
-        (line_grams_backward, tile_lines(g)[1] | {"NORMED": 1}),
+        (line_grams_backward, tile_lines(g, backward=True)[1] | {"NORMED": 1}),
     ]
     launches = list_wide_kernels(g, element) if g.is_wide else attention
     launches += list_wide_statistics(g) if g.has_wide_keys else statistics

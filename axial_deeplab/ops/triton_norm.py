@@ -257,3 +257,14 @@ def normalize_backward(
     mean_product = tl.load(grads + channels + c, mask=valid, other=0.0) / rows
     value = scale[None, :] * (g - mean_g[None, :] - deviation * mean_product[None, :])
     tl.store(grad_x + r.to(tl.int64) * channels + c[None, :], value, mask=inside)
+
+
+@triton.jit
+def add_residual(x, residual, count, RELU: tl.constexpr, B: tl.constexpr):
+    """Add `residual` to `x` in place, number by number as they lie in memory."""
+    i = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
+    value = tl.load(x + i, mask=i < count, other=0.0).to(tl.float32)
+    value += tl.load(residual + i, mask=i < count, other=0.0).to(tl.float32)
+    if RELU:
+        value = tl.maximum(value, 0.0)
+    tl.store(x + i, value, mask=i < count)

@@ -161,9 +161,15 @@ def fold_rows(rows: Tensor, grads: list[Tensor], g: Geometry) -> None:
     start = 0
     for grad, dim, on in zip(grads, g.row_dims, g.terms, strict=True):
         if on:
-            middle = (len(grad) - 1) // 2
-            distance = torch.arange(-g.reach, g.reach + 1, device=rows.device).clamp(-middle, middle)
-            grad.zero_().index_add_(0, distance + middle, rows[: 2 * g.reach + 1, start : start + dim])
+            given, middle = rows[: 2 * g.reach + 1, start : start + dim], (len(grad) - 1) // 2
+            beyond = g.reach - middle  # distances on either side that share the end row
+            if beyond <= 0:
+                grad.zero_()
+                grad[-beyond : len(grad) + beyond] = given
+            else:
+                grad.copy_(given[beyond : len(given) - beyond])
+                grad[0] += given[:beyond].sum(0)
+                grad[-1] += given[-beyond:].sum(0)
             start += round_up(dim, 4)
 
 

@@ -56,25 +56,25 @@ def launch_statistics_backward(
 ) -> Tensor:
     """Return the gradient of `qkv`, or of `scale * x + shift`, added to `grad_qkv` in place if that is given."""
     if g.has_wide_keys:
-        normed = apply_affine(qkv, affine)
-        grad = launch_wide_statistics_backward(normed, grad_moments, grad_sums, grad_grams, g)
+        given = (apply_affine(qkv, affine), grad_moments, grad_sums, grad_grams)
+        grad = launch_wide_statistics_backward(*given, g)
         return grad if grad_qkv is None else grad_qkv.add_(grad)
     if grad_qkv is None:
         grad_qkv = torch.zeros_like(qkv)
-    splits, constants = tile_lines(g)
+    splits, constants = tile_lines(g, backward=True)
     groups = g.num_heads * g.key_dim // _group_channels(g)
     symmetric = (grad_grams + grad_grams.mT).contiguous()
-    given = (qkv, symmetric if affine is None else affine)
+    maps = (qkv, symmetric if affine is None else affine)
     normed = {"NORMED": affine is not None}
     sizes = describe_sizes(g, 0)
     line_grams_backward[(splits * g.length * 2 * groups,)](
-        *given, grad_sums.contiguous(), symmetric, grad_qkv, *sizes, splits, **constants, **normed
+        *maps, grad_sums.contiguous(), symmetric, grad_qkv, *sizes, splits, **constants, **normed
     )
     grads = (grad_moments.float(), grad_qkv)
     if g.sees_all:
-        global_moments_backward[(g.num_lines * groups,)](*given, *grads, *sizes, **tile_line_groups(g), **normed)
+        global_moments_backward[(g.num_lines * groups,)](*maps, *grads, *sizes, **tile_line_groups(g), **normed)
     else:
-        local_moments_backward[(g.num_lines * g.num_heads,)](*given, *grads, *sizes, **tile_line(g), **normed)
+        local_moments_backward[(g.num_lines * g.num_heads,)](*maps, *grads, *sizes, **tile_line(g), **normed)
     return grad_qkv
 
 
@@ -89,21 +89,21 @@ def tile_line(g: Geometry) -> dict[str, int]:
 def tile_line_groups(g: Geometry) -> dict[str, int]:
     """Return the constants of the kernels that take one line and several heads."""
     constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim}
-    constants["BLOCK"] = min(64, max(16, triton.next_power_of_2(g.length)))
+    constants["BLOCK"] = min(32, max(16, triton.next_power_of_2(g.length)))
     constants["BD"] = max(16, triton.next_power_of_2(_group_channels(g)))
     constants["GROUP"] = _group_channels(g) // g.key_dim
-    return constants if INTERPRETED else constants | {"num_warps": 2}
+    return constants if INTERPRETED else constants | {"num_warps": 1}
 
 
-def tile_lines(g: Geometry) -> tuple[int, dict[str, int]]:
+def tile_lines(g: Geometry, *, backward: bool = False) -> tuple[int, dict[str, int]]:
     """Return among how many programs the lines are split, and the constants of the kernels that take one position."""
     programs = g.length * 2 * (g.num_heads * g.key_dim // _group_channels(g))
-    block = 64
+    block = 128 if backward else 64
     splits = max(1, min(triton.cdiv(g.num_lines, block), WARPS_WANTED // (4 * programs)))
     constants = {"HEADS": g.num_heads, "D": g.key_dim, "E": g.value_dim, "BLOCK": block}
     constants["BD"] = max(16, triton.next_power_of_2(_group_channels(g)))
     constants["GROUP"] = _group_channels(g) // g.key_dim
-    return splits, constants if INTERPRETED else constants | {"num_warps": 4}
+    return splits, constants if INTERPRETED else constants | {"num_warps": 2}
 
 
 def _group_channels(g: Geometry) -> int:

@@ -69,3 +69,13 @@ def test_operators_keep_their_contract(device: str) -> None:
         torch.library.opcheck(
             normalize_batch_backward, (x, x, ones, ones, ones, ones, out, True, False), test_utils=forward
         )
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_residual_is_added_in_place(relu: bool, device: str) -> None:
+    from axial_deeplab.ops.batch_norm import add_residual
+
+    x, other = (torch.randn(3, 700, generator=torch.Generator().manual_seed(seed)).to(device) for seed in (0, 1))
+    expected = (x + other).relu() if relu else x + other
+    add_residual(x, other, relu)
+    assert torch.equal(x, expected)

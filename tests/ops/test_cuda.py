@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops import cuda_choice
+from axial_deeplab.ops import cuda_choice, cuda_plan
 from axial_deeplab.ops.cuda_compile import compile_kernel
-from axial_deeplab.ops.cuda_plan import explain_dims, plan_backward, plan_forward
+from axial_deeplab.ops.cuda_plan import count_slots, explain_dims, plan_backward, plan_forward
 from axial_deeplab.ops.triton_tiles import Geometry
 from tests.ops.conftest import HOPPER_SHARED
 from tests.ops.test_triton import Case, Inputs, compute_all, describe, make_inputs, measure_error
@@ -51,6 +51,20 @@ def test_as_exact_as_the_plain_path(case: Case, kernels: str, device: str) -> No
         assert error <= max(2 * bound, 1.2e-2)  # the gradients of scales are eight numbers
 
 
+@pytest.mark.parametrize("way", [(1, 2, 1), (1, 4, 2), (2, 3, 2), (4, 2, 1)], ids=str)
+@pytest.mark.usefixtures("poisoned")
+def test_however_a_line_is_cut(
+    way: tuple[int, int, int], kernels: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plans depend on the number of lines: whatever may be chosen for long lines must be right."""
+    monkeypatch.setattr(cuda_plan, "_choose", lambda *_, **__: way)
+    case = Case(70, heads=8, inner=2, max_distance=20)
+    half, exact = make_half_inputs(case, device)
+    expected = compute_all(exact, case, "reference")
+    for ours, theirs in zip(compute_all(half, case, kernels), expected, strict=True):
+        assert measure_error(ours, theirs) < 1.5e-2
+
+
 @pytest.mark.usefixtures("poisoned")
 def test_large_logits_are_attended_to(kernels: str, device: str) -> None:
     case = Case(20, heads=8, inner=1)
@@ -92,6 +106,13 @@ def test_compiles_ahead_of_time(capability: tuple[int, int], length: int, key_di
     for name, plan in (("forward", plan_forward(g, limit, keep_lse=True)), ("backward", plan_backward(g, limit))):
         if plan is not None:
             assert compile_kernel(name, plan.constants, capability).startswith(b"\x7fELF")
+
+
+def test_no_block_waits_for_others() -> None:
+    for items, others in ((512, 16), (512, 7), (64, 1), (3, 40), (5, 500)):
+        slots = count_slots(items, others, 264)
+        assert 1 <= slots <= items
+        assert slots * others <= 264 or slots == 1
 
 
 def test_says_why_it_cannot_run() -> None:
