@@ -93,20 +93,40 @@ class AxialAttention(nn.Module):
         """Map [batch, in_channels, *spatial] to [batch, out_channels, *spatial], then apply a ReLU if asked to."""
         channels_last = x.movedim(1, -1)
         raw = self._see_along_axis(self.qkv(channels_last))
-        if self._normalizes_inside(raw):
-            retrieved = self._attend_normed(raw)
+        if self._ends_inside(raw):
+            rows = self._attend_folded(raw, relu=relu)
         else:
-            packed = self.qkv_norm(raw.flatten(0, 2)).view(raw.shape)
-            retrieved = attend_packed(
-                packed,
-                tables=self.tables,
-                scales=self.compute_scales(packed),
-                num_heads=self.num_heads,
-                key_dim=self.key_dim,
-                span=self.span,
-                backend=self.backend,
-            )
-        return self._merge(retrieved.reshape(*channels_last.shape[:-1], retrieved.shape[-1]), relu=relu).movedim(-1, 1)
+            retrieved = self._attend_normed(raw) if self._normalizes_inside(raw) else self._attend(raw)
+            add_halves = self.value_table is not None
+            rows = self.retrieved_norm(retrieved.flatten(0, 2), add_halves=add_halves, relu=relu)
+        return rows.reshape(*channels_last.shape[:-1], rows.shape[-1]).movedim(-1, 1)
+
+    def _attend(self, raw: Tensor) -> Tensor:
+        packed = self.qkv_norm(raw.flatten(0, 2)).view(raw.shape)
+        return attend_packed(
+            packed,
+            tables=self.tables,
+            scales=self.compute_scales(packed),
+            num_heads=self.num_heads,
+            key_dim=self.key_dim,
+            span=self.span,
+            backend=self.backend,
+        )
+
+    def _ends_inside(self, raw: Tensor) -> bool:
+        """Whether the kernel applies the norm after it, which then has been folded to a scale and a shift."""
+        return (
+            hasattr(self.retrieved_norm, "affine")
+            and not torch.is_grad_enabled()
+            and choose_backend(raw, self.key_dim, self.value_dim, self.backend) == "triton"
+        )
+
+    def _attend_folded(self, raw: Tensor, *, relu: bool) -> Tensor:
+        from axial_deeplab.ops.folded_attention import folded_attention
+
+        options = (self.num_heads, self.key_dim, self.span, self.backend)
+        scales = self.similarity_norm(None)
+        return folded_attention(raw, *self.tables, scales, self.retrieved_norm.affine, relu, *options)
 
     def _normalizes_inside(self, raw: Tensor) -> bool:
         """Whether the kernels take care of the two norms before the softmax."""
@@ -150,11 +170,6 @@ class AxialAttention(nn.Module):
         lines = packed.shape[0] * packed.shape[2]
         norm.update_running_statistics(mean, variance, lines * count_visible_pairs(packed.shape[1], self.span))
         return scales
-
-    def _merge(self, retrieved: Tensor, *, relu: bool) -> Tensor:
-        """Normalise what was retrieved and add content and position: [..., out_channels]."""
-        rows = self.retrieved_norm(retrieved.flatten(0, -2), add_halves=self.value_table is not None, relu=relu)
-        return rows.view(*retrieved.shape[:-1], rows.shape[-1])
 
     def _see_along_axis(self, channels_last: Tensor) -> Tensor:
         """View [batch, *spatial, channels] as [outer, length, inner, channels] along the layer's axis."""

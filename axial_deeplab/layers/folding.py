@@ -84,23 +84,24 @@ class Affine(nn.Module):
 
     def __init__(self, norm: BatchNorm) -> None:
         super().__init__()
-        for name, value in zip(("scale", "shift"), _compute_affine(norm), strict=True):
-            self.register_buffer(name, value)
-        self.register_buffer("zero", torch.zeros_like(self.scale))
-        self.register_buffer("one", torch.ones_like(self.scale))
-        self.scale: Tensor
-        self.shift: Tensor
+        self.register_buffer(
+            "affine", torch.stack(_compute_affine(norm))
+        )  # [2, channel], which a kernel may apply itself
+        self.register_buffer("zero", torch.zeros_like(norm.weight.detach()))
+        self.register_buffer("one", torch.ones_like(norm.weight.detach()))
+        self.affine: Tensor
         self.zero: Tensor
         self.one: Tensor
 
     def forward(self, x: Tensor, *, add_halves: bool = False, relu: bool = False) -> Tensor:
         """Map [row, channel] to as many channels, or half of them."""
+        scale, shift = self.affine
         if can_fuse(x):
-            return normalize_batch(x, self.scale, self.shift, self.zero, self.one, None, relu, add_halves)
+            return normalize_batch(x, scale, shift, self.zero, self.one, None, relu, add_halves)
         if not add_halves:
-            out = torch.addcmul(self.shift, x, self.scale)
+            out = torch.addcmul(shift, x, scale)
         else:
-            (first, second), scales, shifts = x.chunk(2, dim=1), self.scale.chunk(2), self.shift.chunk(2)
+            (first, second), scales, shifts = x.chunk(2, dim=1), scale.chunk(2), shift.chunk(2)
             out = torch.addcmul(torch.addcmul(shifts[0] + shifts[1], first, scales[0]), second, scales[1])
         return finish_norm(out.to(x.dtype), relu=relu)
 

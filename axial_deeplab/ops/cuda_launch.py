@@ -11,7 +11,7 @@ from torch import Tensor
 from axial_deeplab.ops.cuda_choice import count_processors, get_shared_limit
 from axial_deeplab.ops.cuda_compile import launch_kernel, load_kernel
 from axial_deeplab.ops.cuda_plan import HEADS, Plan, count_slots, plan_backward, plan_forward
-from axial_deeplab.ops.triton_tiles import Geometry
+from axial_deeplab.ops.triton_tiles import Geometry, Merge
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
 
@@ -25,21 +25,28 @@ def launch_forward_cuda(
     *,
     keep_lse: bool = True,
     affine: Tensor | None = None,
+    merge: Merge | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Do what `triton_launch.launch_forward` does; see there.
 
     With `affine`, float32 [2, channel], the kernel makes `scale * x + shift` of what it loads of `qkv`.
     """
-    limits = {"shared_limit": get_shared_limit(qkv.device), "processors": count_processors(qkv.device)}
-    plan = plan_forward(g, keep_lse=keep_lse, normed=affine is not None, **limits)
+    plan = plan_forward(
+        g,
+        get_shared_limit(qkv.device),
+        keep_lse=keep_lse,
+        normed=affine is not None,
+        merge=merge is not None,
+        relu=merge is not None and merge.relu,
+        processors=count_processors(qkv.device),
+    )
     assert plan is not None  # as explain_why_not_cuda has found
-    channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
-    retrieved = qkv.new_empty((*qkv.shape[:3], channels))
+    retrieved = qkv.new_empty((*qkv.shape[:3], g.count_outputs(merge)))
     lse = scales.new_empty(g.length if keep_lse else 0, g.num_lines * g.num_heads)
     blocks = -(-g.length // plan.positions)
     items = g.num_lines * (g.num_heads // HEADS)
     grid = (_count_slots(items, blocks, plan, qkv.device), blocks, 1)
-    given = (qkv, packed_rows, scales, scales if affine is None else affine)
+    given = (qkv, packed_rows, scales, scales if affine is None else affine, scales if merge is None else merge.affine)
     _launch("forward", plan, grid, (*given, retrieved, lse), g, margin)
     return retrieved, lse
 
@@ -57,8 +64,8 @@ def launch_backward_cuda(
     affine: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do what `triton_launch.launch_backward` does; see there. With `affine`, the gradient is that of `scale * x + shift`."""
-    limits = {"shared_limit": get_shared_limit(qkv.device), "processors": count_processors(qkv.device)}
-    plan = plan_backward(g, normed=affine is not None, **limits)
+    limit, processors = get_shared_limit(qkv.device), count_processors(qkv.device)
+    plan = plan_backward(g, limit, normed=affine is not None, processors=processors)
     assert plan is not None  # as explain_why_not_cuda has found
     blocks, head_blocks = -(-g.length // plan.positions), g.num_heads // HEADS
     slots = _count_slots(g.num_lines, blocks * head_blocks, plan, qkv.device)

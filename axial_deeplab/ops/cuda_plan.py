@@ -53,7 +53,14 @@ def explain_dims(num_heads: int, key_dim: int, value_dim: int) -> str | None:
 
 
 def plan_forward(
-    g: Geometry, shared_limit: int, *, keep_lse: bool, normed: bool = False, processors: int = PROCESSORS
+    g: Geometry,
+    shared_limit: int,
+    *,
+    keep_lse: bool,
+    normed: bool = False,
+    merge: bool = False,
+    relu: bool = False,
+    processors: int = PROCESSORS,
 ) -> Plan | None:
     """Return how to run the forward kernel, or `None` if shared memory does not suffice.
 
@@ -62,6 +69,8 @@ def plan_forward(
         shared_limit: Shared memory of a block in bytes; a multiprocessor has 1 KiB more.
         keep_lse: Whether gradients will be wanted.
         normed: Whether the kernel applies a batch norm to what it loads.
+        merge: Whether it scales and shifts what it retrieves, and adds position to content.
+        relu: Whether a ReLU follows.
         processors: Multiprocessors of the GPU.
     """
     whole = g.length <= GROUPS[-1] * TILE
@@ -80,7 +89,7 @@ def plan_forward(
         chosen = _choose(g, ways, space, shared_limit, items=items, others=1, processors=processors)
         if chosen is not None:
             group_warps, groups, blocks = chosen
-            more = (("KEYS", fewer_keys), ("KEEP_LSE", int(keep_lse)))
+            more = (("KEYS", fewer_keys), ("KEEP_LSE", int(keep_lse)), ("MERGE", int(merge)), ("RELU", int(relu)))
             constants = _list_constants(g, group_warps, groups, blocks, normed=normed)
             return Plan(group_warps, groups, fewer_keys, space[groups], constants + more)
     return None

@@ -4,6 +4,8 @@
 positions are `inner` pixels apart. Along the width `inner` is 1, along the height the width; nothing is copied for either.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,3 +31,12 @@ def restore_lines(lines: Tensor, packed: Tensor) -> Tensor:
 def apply_affine(qkv: Tensor, affine: Tensor | None) -> Tensor:
     """Return `scale * x + shift` in the type of `qkv`, or `qkv` itself without `affine`."""
     return qkv if affine is None else (qkv.float() * affine[0] + affine[1]).to(qkv.dtype)
+
+
+def merge_plainly(retrieved: Tensor, merge: Any, *, add_halves: bool) -> Tensor:
+    """Do in plain operations what a kernel does at its end; `merge` is a `triton_tiles.Merge`."""
+    out = retrieved.float() * merge.affine[0] + merge.affine[1]
+    if add_halves:
+        first, second = out.chunk(2, dim=-1)
+        out = first + second
+    return (out.relu_() if merge.relu else out).to(retrieved.dtype)

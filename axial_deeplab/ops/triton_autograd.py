@@ -13,7 +13,7 @@ from torch import Tensor
 from axial_deeplab.ops.cuda_choice import uses_cuda
 from axial_deeplab.ops.cuda_launch import launch_backward_cuda, launch_forward_cuda
 from axial_deeplab.ops.geometry import compute_reach
-from axial_deeplab.ops.layout import apply_affine
+from axial_deeplab.ops.layout import apply_affine, merge_plainly
 from axial_deeplab.ops.triton_fallback import (
     attend_plainly,
     differentiate_plainly,
@@ -24,7 +24,7 @@ from axial_deeplab.ops.triton_fallback import (
 from axial_deeplab.ops.triton_launch import align, launch_backward, launch_forward
 from axial_deeplab.ops.triton_rows import TableTuple, launch_pack, launch_unpack
 from axial_deeplab.ops.triton_statistics import launch_statistics, launch_statistics_backward
-from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM, Geometry, compute_margin
+from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM, Geometry, Merge, compute_margin
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -94,20 +94,28 @@ def run_forward(
     keep_lse: bool,
     backend: str,
     affine: Tensor | None = None,
+    merge: Merge | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Do what `attention` does, with whatever kernels can; of `scale * x + shift` where `affine` is given, [2, channel]."""
+    """Do what `attention` does, with whatever kernels can.
+
+    With `affine`, float32 [2, channel], the map is `scale * x + shift`; with `merge` the result ends as that says.
+    """
     margin = compute_margin(g.width)
     scales = scales.float().contiguous()
 
     def run(launch: Callable[..., tuple[Tensor, Tensor]], qkv: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
         given = (align(qkv), launch_pack(tables, g, margin, qkv.device), scales)
-        return launch(*given, g, margin, keep_lse=keep_lse, **options)
+        return launch(*given, g, margin, keep_lse=keep_lse, merge=merge, **options)
+
+    def run_plainly(normed: Tensor) -> tuple[Tensor, Tensor]:
+        retrieved, lse = attend_plainly(normed, tables, scales, g, span)
+        return (retrieved if merge is None else merge_plainly(retrieved, merge, add_halves=g.terms[2])), lse
 
     def run_portable() -> tuple[Tensor, Tensor]:
         normed = apply_affine(qkv, affine)
         return run_or_fall_back(
             lambda: run(launch_forward, normed),
-            lambda: attend_plainly(normed, tables, scales, g, span),
+            lambda: run_plainly(normed),
             (g.kind, qkv.dtype),
             qkv.device,
         )

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from axial_deeplab.ops import normed_attention, triton_autograd  # noqa: F401  define the operators
+from axial_deeplab.ops import folded_attention, normed_attention, triton_autograd  # noqa: F401  define the operators
 
 Shape = tuple[int, ...]
 
@@ -50,3 +50,9 @@ def count_normed_attention(qkv: Shape, *arguments: Any, **_: Any) -> int:
 def count_normed_attention_backward(grad: Shape, qkv: Shape, *arguments: Any, **_: Any) -> int:
     """Count the backward pass as twice the forward one."""
     return 2 * count_attention(qkv, *arguments[5:8], arguments[8], *arguments[18:])
+
+
+@register_flop_formula(torch.ops.axial_deeplab.folded_attention)
+def count_folded_attention(qkv: Shape, *arguments: Any, **_: Any) -> int:
+    """Count what `attention` does; the norm does not count."""
+    return count_attention(qkv, *arguments[:4], *arguments[6:])

@@ -105,6 +105,7 @@ def attention_forward(
     qkv,
     rows,
     scales,
+    merge,
     retrieved,
     lse,
     num_lines,
@@ -127,6 +128,8 @@ def attention_forward(
     BG: tl.constexpr,
     CH: tl.constexpr,
     KEEP_LSE: tl.constexpr,
+    MERGE: tl.constexpr,
+    RELU: tl.constexpr,
 ):
     """Write what the queries retrieve, and with `KEEP_LSE` the base-2 log-sum-exp of their scaled logits.
 
@@ -134,7 +137,9 @@ def attention_forward(
         qkv: [outer, length, inner, HEADS * (2 * D + E)]: the queries of all heads, then the keys, then the values.
         rows: float32, for every distance the query, key and value row side by side, each padded to a multiple of four.
         scales: float32 [3, head], of the content, query and key term.
-        retrieved: [outer, length, inner, HEADS * E], or twice that with `HAS_VALUE`: content, then position.
+        merge: float32 [2, channels], scale and shift of every channel that is retrieved; with `MERGE` only.
+        retrieved: [outer, length, inner, HEADS * E], or twice that with `HAS_VALUE`: content, then position; with `MERGE` their
+            sum, behind a ReLU with `RELU`.
         lse: float32 [length, num_lines * HEADS].
         num_lines: outer * inner.
         first_row: Row of distance 0 in `rows`; rows for `OG * OT + CH` more distances than `reach` exist at both ends.
@@ -145,7 +150,8 @@ def attention_forward(
     PITCH: tl.constexpr = HAS_QUERY * D4 + HAS_KEY * D4 + HAS_VALUE * E4
     NROW: tl.constexpr = CH + OT - 1
     IN: tl.constexpr = HEADS * (2 * D + E)
-    OUT: tl.constexpr = (1 + HAS_VALUE) * HEADS * E
+    PARTS: tl.constexpr = 1 + HAS_VALUE
+    OUT: tl.constexpr = HEADS * E if MERGE else PARTS * HEADS * E
     EXACT: tl.constexpr = qkv.dtype.element_ty == tl.float32
     num_groups = tl.cdiv(length, OG * OT)
     pid_o = tl.program_id(0) % num_groups
@@ -263,9 +269,18 @@ def attention_forward(
         out = out_base + o * out_step
         result = ()
         for j in tl.static_range(E):
-            result = result + (sums[i * E + j] * inverse,)
+            value = sums[i * E + j] * inverse
+            if MERGE:
+                at = merge + head * E + j
+                value = value * tl.load(at)[None, :] + tl.load(at + PARTS * HEADS * E)[None, :]
+                if HAS_VALUE:
+                    position = psums[i * E + j] * inverse
+                    value += position * tl.load(at + HEADS * E)[None, :] + tl.load(at + 3 * HEADS * E)[None, :]
+                if RELU:
+                    value = tl.maximum(value, 0.0)
+            result = result + (value,)
         store_vector(out, result, 0, E, written, E_WORDS)
-        if HAS_VALUE:
+        if HAS_VALUE and not MERGE:
             result = ()
             for j in tl.static_range(E):
                 result = result + (psums[i * E + j] * inverse,)

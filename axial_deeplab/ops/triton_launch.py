@@ -7,6 +7,7 @@ import torch
 import triton
 from torch import Tensor
 
+from axial_deeplab.ops.layout import merge_plainly
 from axial_deeplab.ops.triton_backward import attention_backward_queries
 from axial_deeplab.ops.triton_forward import SIZES, attention_forward
 from axial_deeplab.ops.triton_keys import attention_backward_keys
@@ -24,6 +25,7 @@ from axial_deeplab.ops.triton_tiles import (
     LANES,
     WARPS_WANTED,
     Geometry,
+    Merge,
     choose_tiles,
     describe_sizes,
     specialize,
@@ -44,19 +46,28 @@ def align(x: Tensor) -> Tensor:
 
 
 def launch_forward(
-    qkv: Tensor, packed_rows: Tensor, scales: Tensor, g: Geometry, margin: int, *, keep_lse: bool = True
+    qkv: Tensor,
+    packed_rows: Tensor,
+    scales: Tensor,
+    g: Geometry,
+    margin: int,
+    *,
+    keep_lse: bool = True,
+    merge: Merge | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return what is retrieved, and the log-sum-exp [length, pair], which is [0, pair] unless it is kept."""
     if g.is_wide:
-        return launch_wide_forward(qkv, packed_rows, scales, g, margin, keep_lse=keep_lse)
-    channels = (1 + g.terms[2]) * g.num_heads * g.value_dim
-    retrieved = qkv.new_empty((*qkv.shape[:3], channels))
+        retrieved, lse = launch_wide_forward(qkv, packed_rows, scales, g, margin, keep_lse=keep_lse)
+        return (retrieved if merge is None else merge_plainly(retrieved, merge, add_halves=g.terms[2])), lse
+    retrieved = qkv.new_empty((*qkv.shape[:3], g.count_outputs(merge)))
     length = g.length if keep_lse else 0
     lse = torch.empty(length, g.num_lines * g.num_heads, dtype=torch.float32, device=qkv.device)
     tiles = choose_tiles(g.width, "forward")
-    constants = specialize(g, qkv.dtype, tiles) | {"KEEP_LSE": int(keep_lse)}
+    ending = {"MERGE": int(merge is not None), "RELU": int(merge is not None and merge.relu)}
+    constants = specialize(g, qkv.dtype, tiles) | {"KEEP_LSE": int(keep_lse)} | ending
+    given = (qkv, packed_rows, scales, scales if merge is None else merge.affine)
     grid = (triton.cdiv(g.length, tiles.warps * tiles.kept) * triton.cdiv(lse.shape[1], LANES),)
-    attention_forward[grid](qkv, packed_rows, scales, retrieved, lse, *describe_sizes(g, margin), **constants)
+    attention_forward[grid](*given, retrieved, lse, *describe_sizes(g, margin), **constants)
     return retrieved, lse
 
 
@@ -130,7 +141,10 @@ def list_kernels(
     """
     element = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
     attention: list[tuple[triton.runtime.JITFunction, dict[str, int]]] = [
-        (attention_forward, specialize(g, element, choose_tiles(g.width, "forward")) | {"KEEP_LSE": 1}),
+        (
+            attention_forward,
+            specialize(g, element, choose_tiles(g.width, "forward")) | {"KEEP_LSE": 1, "MERGE": 0, "RELU": 0},
+        ),
         (attention_backward_queries, specialize(g, element, choose_tiles(g.width, "queries"))),
         (attention_backward_keys, specialize(g, element, choose_tiles(g.width, "keys"))),
         (attention_backward_tables, specialize_tables(g, element, choose_tiles(g.width, "tables"))),

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import triton
+from torch import Tensor
 
 from axial_deeplab.ops.triton_forward import attention_forward
 
@@ -14,6 +15,16 @@ LANES = 32
 MAX_THREAD_WIDTH = 32
 """int: Widest head (see `Geometry.width`) that a thread's registers hold; wider ones are multiplied in tiles."""
 MAX_KEY_DIM, MAX_VALUE_DIM = 128, 256
+
+
+class Merge(NamedTuple):
+    """How a kernel ends at inference: every channel scaled and shifted, position added to content, perhaps a ReLU.
+
+    `affine` is float32 [2, channel], scales and shifts of what would be retrieved.
+    """
+
+    affine: Tensor
+    relu: bool
 
 
 class Geometry(NamedTuple):
@@ -57,6 +68,10 @@ class Geometry(NamedTuple):
     def sees_all(self) -> bool:
         """Whether every query sees every key."""
         return self.reach == self.length - 1
+
+    def count_outputs(self, merge: Merge | None = None) -> int:
+        """Return the channels that are retrieved: content and position, or their sum."""
+        return (1 + (self.terms[2] and merge is None)) * self.num_heads * self.value_dim
 
     @property
     def row_dims(self) -> tuple[int, int, int]:

@@ -5,11 +5,13 @@
 // float, so nothing is lost between 2^-100 and 2^100. Where a sum of weights falls outside, which training does not see, the
 // block goes along the line again, first to find the largest logits, then to subtract them.
 //
-// Constants from outside: those of tile.cuh, KEYS (a multiple of 16), KEEP_LSE, BLOCKS (a multiprocessor should hold).
+// Constants from outside: those of tile.cuh, KEYS (a multiple of 16), KEEP_LSE, BLOCKS (a multiprocessor should hold), MERGE (each
+// result is scaled and shifted by channel, and position added to content), RELU (then).
 #include "tile.cuh"
 
 constexpr float SMALLEST_SUM = 7.9e-31f, LARGEST_SUM = 1.27e30f;  // 2^-100, 2^100
 constexpr u32 ONES = 0x3f803f80u;
+constexpr int VALUE_CHANNELS = NUM_HEADS * VALUE_DIM, RESULT_CHANNELS = MERGE ? VALUE_CHANNELS : OUT_CHANNELS;
 enum Pass { DIRECT, FIND_LARGEST, SUBTRACT_LARGEST };
 
 // Shared memory, in units.
@@ -42,6 +44,29 @@ struct Group {
   const float* largest;  // [query of the group][head]
   int length, reach;
 };
+
+// Two neighboring channels of content, or of position, as they are written; `merge` holds a scale for each of OUT_CHANNELS, then a
+// shift. Position is added to what has been written of content.
+WARP_INLINE u32 finish_content(float x, float y, const float* merge, int channel) {
+  if (!MERGE) return pack(x, y);
+  const float2 scale = *(const float2*)(merge + channel), shift = *(const float2*)(merge + OUT_CHANNELS + channel);
+  x = x * scale.x + shift.x, y = y * scale.y + shift.y;
+  if (HAS_VALUE) {
+    const float2 more = *(const float2*)(merge + OUT_CHANNELS + VALUE_CHANNELS + channel);
+    x += more.x, y += more.y;
+  } else if (RELU) {
+    x = fmaxf(x, 0.f), y = fmaxf(y, 0.f);
+  }
+  return pack(x, y);
+}
+WARP_INLINE u32 finish_position(float x, float y, const float* merge, int channel, const bf16* content) {
+  if (!MERGE) return pack(x, y);
+  const float2 scale = *(const float2*)(merge + VALUE_CHANNELS + channel);
+  const u32 before = *(const u32*)content;
+  x = low_half(before) + x * scale.x, y = high_half(before) + y * scale.y;
+  if (RELU) x = fmaxf(x, 0.f), y = fmaxf(y, 0.f);
+  return pack(x, y);
+}
 
 // Adds a tile to what its queries retrieve. EDGE: of eight keys some do not exist or are out of sight. CAREFUL: not the first
 // pass.
@@ -145,8 +170,8 @@ WARP_INLINE void attend(Retrieved& got, const Place& place, const Tile& tile, co
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     attention_forward(const bf16* __restrict__ qkv, const float* __restrict__ rows, const float* __restrict__ scales,
-                      const float* __restrict__ affine, bf16* __restrict__ retrieved, float* __restrict__ lse, int num_lines,
-                      int inner, int length, int reach, int first_row) {
+                      const float* __restrict__ affine, const float* __restrict__ merge, bf16* __restrict__ retrieved,
+                      float* __restrict__ lse, int num_lines, int inner, int length, int reach, int first_row) {
   SHARED_MEMORY(memory);
   const Place place(threadIdx.x);
   Unit* const q_content = memory;  // queries times the scale of the content term, and of the query term
@@ -267,8 +292,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
     // What was retrieved, divided by the sums, and the log-sum-exp.
     const Place at = place.again();
-    const i64 out_step = (i64)inner * OUT_CHANNELS;
-    bf16* const out = retrieved + pixel * OUT_CHANNELS + head0 * VALUE_DIM;
+    const i64 out_step = (i64)inner * RESULT_CHANNELS;
+    bf16* const out = retrieved + pixel * RESULT_CHANNELS + head0 * VALUE_DIM;
     if (has_queries) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
@@ -282,14 +307,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
           for (int u = 0; u < VALUE_UNITS; u++)
             if (u * UNIT + 2 * at.t < VALUE_DIM)
               *(u32*)(target + h * VALUE_DIM + u * UNIT) =
-                  pack(got.content[h][u][2 * half] * share, got.content[h][u][2 * half + 1] * share);
+                  finish_content(got.content[h][u][2 * half] * share, got.content[h][u][2 * half + 1] * share, merge,
+                                 (head0 + head + h) * VALUE_DIM + u * UNIT + 2 * at.t);
         }
       }
+      if (MERGE) at.wait_for_group();  // what was written of content is read again
       if (HAS_VALUE) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           const int first = at.part * PAIRS + half * 8;
-          bf16* target = out + NUM_HEADS * VALUE_DIM + (tile.query + first) * out_step + at.g * VALUE_DIM + 2 * at.t;
+          const int offset = at.g * VALUE_DIM + 2 * at.t;
+          bf16* target = out + (MERGE ? 0 : VALUE_CHANNELS) + (tile.query + first) * out_step + offset;
 #pragma unroll
           for (int i = 0; i < PAIRS; i++) {
             if (tile.query + first + i >= length) break;
@@ -297,7 +325,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #pragma unroll
             for (int u = 0; u < VALUE_UNITS; u++)
               if (u * UNIT + 2 * at.t < VALUE_DIM)
-                *(u32*)(target + u * UNIT) = pack(got.position[i][u][2 * half] * share, got.position[i][u][2 * half + 1] * share);
+                *(u32*)(target + u * UNIT) =
+                    finish_position(got.position[i][u][2 * half] * share, got.position[i][u][2 * half + 1] * share, merge,
+                                    head0 * VALUE_DIM + offset + u * UNIT, target + u * UNIT);
             target += out_step;
           }
         }

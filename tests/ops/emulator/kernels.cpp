@@ -14,9 +14,9 @@ extern "C" void emulate(int slots, int blocks, int head_blocks, int threads, int
 #include "forward.cu"
 
 extern "C" void emulate(int slots, int blocks, int head_blocks, int threads, int shared_bytes, const bf16* qkv, const float* rows,
-                        const float* scales, const float* affine, bf16* retrieved, float* lse, int num_lines, int inner,
-                        int length, int reach, int first_row) {
-  emulator::launch(attention_forward, {slots, blocks, head_blocks}, threads, shared_bytes, qkv, rows, scales, affine, retrieved,
-                   lse, num_lines, inner, length, reach, first_row);
+                        const float* scales, const float* affine, const float* merge, bf16* retrieved, float* lse, int num_lines,
+                        int inner, int length, int reach, int first_row) {
+  emulator::launch(attention_forward, {slots, blocks, head_blocks}, threads, shared_bytes, qkv, rows, scales, affine, merge,
+                   retrieved, lse, num_lines, inner, length, reach, first_row);
 }
 #endif
