@@ -25,10 +25,10 @@ class Place:
         self.launches = {"launch_forward": 0, "launch_backward": 0, "launch_statistics": 0}
         self.num_layers = 0
         if device == "cuda":
-            from axial_deeplab.ops import triton_autograd
+            from axial_deeplab.ops import run_kernels
 
             for name in self.launches:
-                monkeypatch.setattr(triton_autograd, name, self._count(name, getattr(triton_autograd, name)))
+                monkeypatch.setattr(run_kernels, name, self._count(name, getattr(run_kernels, name)))
 
     def __call__(self, x: T) -> T:
         """Move a tensor or a module; on a GPU attention is told to use the Triton kernels, if these have heads so wide."""

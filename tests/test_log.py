@@ -9,7 +9,7 @@ import torch
 from axial_deeplab.ops.axial_attention import choose_backend
 for _ in range(2):
     try:
-        choose_backend(torch.zeros(1), 40, 80, "triton")
+        choose_backend(torch.zeros(1), 140, 280, "triton")
     except ValueError as error:
         print(error)
 """
@@ -22,7 +22,7 @@ def run(level: str) -> subprocess.CompletedProcess[str]:
 
 def test_debug_says_once_which_backend_runs_and_why() -> None:
     done = run("debug")
-    assert done.stderr.count("axial_deeplab: attention with 40 key and 80 value channels a head") == 1
+    assert done.stderr.count("axial_deeplab: attention with 140 key and 280 value channels a head") == 1
     assert "reference, because" in done.stderr
 
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from axial_deeplab.layers.axial_attention import AxialAttention
 from axial_deeplab.layers.convolution import ConvNorm
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm, finish_norm
-from axial_deeplab.ops.batch_norm import add_residual, can_fuse, normalize_batch
+from axial_deeplab.ops.batch_norm import add_residual, can_fuse
+from axial_deeplab.ops.normalize_batch import normalize_batch
 
 
 @torch.no_grad()
@@ -59,6 +60,8 @@ class Folded(nn.Module):
 
     def forward(self, x: Tensor, *, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         if residual is None or residual.dtype != x.dtype or not (can_fuse(x) and can_fuse(residual)):
+            return finish_norm(x, residual=residual, relu=relu)
+        if torch.is_grad_enabled() and (x.requires_grad or residual.requires_grad):
             return finish_norm(x, residual=residual, relu=relu)
         add_residual(x, residual, relu)
         return x

@@ -80,6 +80,9 @@ class BatchNorm(_RunningNorm):
     ) -> Tensor:
         """Normalise; then add the second half of the channels to the first, add a residual, apply a ReLU, as is asked for."""
         if self.has_batch_statistics(x) and not self.is_shared and can_fuse(x):
+            if residual is not None and residual.dtype != x.dtype:  # the sum takes the wider type
+                normed = self._normalize_fused(x, add_halves=add_halves, residual=None, relu=False)
+                return finish_norm(normed, residual=residual, relu=relu)
             return self._normalize_fused(x, add_halves=add_halves, residual=residual, relu=relu)
         return finish_norm(self._normalize(x), add_halves=add_halves, residual=residual, relu=relu)
 
@@ -94,7 +97,7 @@ class BatchNorm(_RunningNorm):
             eps=self.eps,
             momentum=self.momentum,
             correction=self.correction,
-            residual=None if residual is None else _flatten_rows(residual).to(x.dtype),
+            residual=None if residual is None else _flatten_rows(residual),
             relu=relu,
             add_halves=add_halves,
         )

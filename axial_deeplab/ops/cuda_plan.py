@@ -1,6 +1,7 @@
 """How a call is cut for the CUDA kernels: constants, threads and shared memory, or why the kernels cannot take it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from axial_deeplab.ops.triton_tiles import Geometry, round_up
 
@@ -52,6 +53,7 @@ def explain_dims(num_heads: int, key_dim: int, value_dim: int) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def plan_forward(
     g: Geometry,
     shared_limit: int,
@@ -95,6 +97,7 @@ def plan_forward(
     return None
 
 
+@lru_cache(maxsize=1024)
 def plan_backward(g: Geometry, shared_limit: int, *, normed: bool = False, processors: int = PROCESSORS) -> Plan | None:
     """Return how to run the backward kernel, or `None` if shared memory does not suffice; arguments as in `plan_forward`."""
     tiles = -(-g.length // TILE)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.triton_autograd import describe_call, run_forward, spread_scales
+from axial_deeplab.ops.run_kernels import describe_call, run_forward, spread_scales
 from axial_deeplab.ops.triton_tiles import Merge
 
 
@@ -43,7 +43,7 @@ def folded_attention(
     g = describe_call(qkv, tables, num_heads, key_dim, span)
     if qkv.numel() == 0:
         return qkv.new_empty((*qkv.shape[:3], num_heads * g.value_dim))
-    merge = Merge(affine.contiguous(), relu)
+    merge = Merge(affine.float().contiguous(), relu)
     given = (qkv, tables, spread_scales(scales, tables), g, span)
     return run_forward(*given, keep_lse=False, backend=backend, merge=merge)[0]
 

@@ -9,7 +9,8 @@ from axial_deeplab.ops import triton_flops  # noqa: F401  registers what the ope
 from axial_deeplab.ops.geometry import compute_reach, count_visible_pairs
 from axial_deeplab.ops.moments import SimilarityMoments
 from axial_deeplab.ops.reference import RelativeTables
-from axial_deeplab.ops.triton_autograd import attention, explain_why_not, similarity_statistics, spread_scales
+from axial_deeplab.ops.run_kernels import spread_scales
+from axial_deeplab.ops.triton_autograd import attention, explain_why_not, similarity_statistics
 
 __all__ = ["attend_fused", "compute_moments_fused", "explain_why_not"]
 

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from axial_deeplab.ops.batch_norm import can_fuse
+from axial_deeplab.ops.normalize_batch import normalize_batch
+
 
 def pack_heads(*parts: Tensor) -> Tensor:
     """Turn tensors [line, head, length, dim] into one [line, length, 1, sum of head * dim]."""
@@ -30,13 +33,28 @@ def restore_lines(lines: Tensor, packed: Tensor) -> Tensor:
 
 def apply_affine(qkv: Tensor, affine: Tensor | None) -> Tensor:
     """Return `scale * x + shift` in the type of `qkv`, or `qkv` itself without `affine`."""
-    return qkv if affine is None else (qkv.float() * affine[0] + affine[1]).to(qkv.dtype)
+    if affine is None:
+        return qkv
+    rows = qkv.flatten(0, -2)
+    if can_fuse(rows):
+        return _scale_and_shift(rows, affine, relu=False, add_halves=False).view(qkv.shape)
+    return (qkv.float() * affine[0] + affine[1]).to(qkv.dtype)
 
 
 def merge_plainly(retrieved: Tensor, merge: Any, *, add_halves: bool) -> Tensor:
     """Do in plain operations what a kernel does at its end; `merge` is a `triton_tiles.Merge`."""
+    rows = retrieved.flatten(0, -2)
+    if can_fuse(rows):
+        out = _scale_and_shift(rows, merge.affine, relu=merge.relu, add_halves=add_halves)
+        return out.view(*retrieved.shape[:-1], out.shape[-1])
     out = retrieved.float() * merge.affine[0] + merge.affine[1]
     if add_halves:
         first, second = out.chunk(2, dim=-1)
         out = first + second
     return (out.relu_() if merge.relu else out).to(retrieved.dtype)
+
+
+def _scale_and_shift(rows: Tensor, affine: Tensor, *, relu: bool, add_halves: bool) -> Tensor:
+    """Do it for [row, channel] on a GPU, in one pass."""
+    zero, one = torch.zeros_like(affine[0]), torch.ones_like(affine[0])
+    return normalize_batch(rows, affine[0], affine[1], zero, one, None, relu, add_halves)

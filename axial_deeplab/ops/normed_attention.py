@@ -1,18 +1,19 @@
 """Attention in training, with both batch norms that come before it: that of queries, keys and values, and that of the logits.
 
-One operator, because what lies between them need never be stored. The kernels normalise what they load, so that the map before
-the norm is the only one kept; and backward, every part adds to the gradient of the map in place. It computes what `batch_norm`,
-`compute_packed_scales` and `attend_packed` compute one after the other.
+One operator, because what lies between them need not be kept. The CUDA kernels and those of the statistics normalise what they
+load, others are given a copy for the while, so that the map before the norm is the only one kept; backward, every part adds to
+the gradient of the map in place. It computes what `batch_norm`, `compute_packed_scales` and `attend_packed` compute one after
+the other.
 """
 
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.batch_norm import NormState, batch_statistics, sum_norm_gradients, write_norm_gradient
+from axial_deeplab.ops.batch_norm import NormState, batch_statistics
 from axial_deeplab.ops.geometry import count_visible_pairs
+from axial_deeplab.ops.normalize_batch import sum_norm_gradients, write_norm_gradient
 from axial_deeplab.ops.reference import RelativeTables
-from axial_deeplab.ops.similarity_scales import similarity_scales, similarity_scales_backward
-from axial_deeplab.ops.triton_autograd import (
+from axial_deeplab.ops.run_kernels import (
     describe_call,
     run_backward,
     run_forward,
@@ -20,6 +21,7 @@ from axial_deeplab.ops.triton_autograd import (
     run_statistics_backward,
     spread_scales,
 )
+from axial_deeplab.ops.similarity_scales import similarity_scales, similarity_scales_backward
 
 
 def attend_normed(

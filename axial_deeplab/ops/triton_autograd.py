@@ -3,30 +3,18 @@
 Source of the formulas: docs/kernels.md.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops.cuda_choice import uses_cuda
-from axial_deeplab.ops.cuda_launch import launch_backward_cuda, launch_forward_cuda
-from axial_deeplab.ops.geometry import compute_reach
-from axial_deeplab.ops.layout import apply_affine, merge_plainly
-from axial_deeplab.ops.triton_fallback import (
-    attend_plainly,
-    differentiate_plainly,
-    differentiate_sums_plainly,
-    run_or_fall_back,
-    sum_plainly,
+from axial_deeplab.ops.run_kernels import (
+    Gradients,
+    describe_call,
+    run_backward,
+    run_forward,
+    run_statistics,
+    run_statistics_backward,
 )
-from axial_deeplab.ops.triton_launch import align, launch_backward, launch_forward
-from axial_deeplab.ops.triton_rows import TableTuple, launch_pack, launch_unpack
-from axial_deeplab.ops.triton_statistics import launch_statistics, launch_statistics_backward
-from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM, Geometry, Merge, compute_margin
-
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+from axial_deeplab.ops.triton_tiles import INTERPRETED, MAX_KEY_DIM, MAX_VALUE_DIM
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -84,50 +72,6 @@ def attention(
     return run_forward(qkv, tables, scales, geometry, span, keep_lse=keep_lse, backend=backend)
 
 
-def run_forward(
-    qkv: Tensor,
-    tables: TableTuple,
-    scales: Tensor,
-    g: Geometry,
-    span: int | None,
-    *,
-    keep_lse: bool,
-    backend: str,
-    affine: Tensor | None = None,
-    merge: Merge | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Do what `attention` does, with whatever kernels can.
-
-    With `affine`, float32 [2, channel], the map is `scale * x + shift`; with `merge` the result ends as that says.
-    """
-    margin = compute_margin(g.width)
-    scales = scales.float().contiguous()
-
-    def run(launch: Callable[..., tuple[Tensor, Tensor]], qkv: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-        given = (align(qkv), launch_pack(tables, g, margin, qkv.device), scales)
-        return launch(*given, g, margin, keep_lse=keep_lse, merge=merge, **options)
-
-    def run_plainly(normed: Tensor) -> tuple[Tensor, Tensor]:
-        retrieved, lse = attend_plainly(normed, tables, scales, g, span)
-        return (retrieved if merge is None else merge_plainly(retrieved, merge, add_halves=g.terms[2])), lse
-
-    def run_portable() -> tuple[Tensor, Tensor]:
-        normed = apply_affine(qkv, affine)
-        return run_or_fall_back(
-            lambda: run(launch_forward, normed),
-            lambda: run_plainly(normed),
-            (g.kind, qkv.dtype),
-            qkv.device,
-        )
-
-    if not uses_cuda(qkv.device, qkv.dtype, g, backend):
-        return run_portable()
-    if keep_lse and backend == "cuda":
-        uses_cuda(qkv.device, qkv.dtype, g, backend, backward=True)  # says now why the backward pass could not run
-    run_cuda = partial(run, launch_forward_cuda, qkv, affine=affine)
-    return run_or_fall_back(run_cuda, run_portable, ("cuda", g.kind), qkv.device)
-
-
 @attention.register_fake
 def _(
     qkv: Tensor,
@@ -165,44 +109,6 @@ def attention_backward(
         return _allocate_gradients(qkv, tables, lse, num_heads)
     geometry = describe_call(qkv, tables, num_heads, key_dim, span)
     return run_backward(grad, qkv, tables, scales, retrieved, lse, geometry, span, backend=backend)
-
-
-def run_backward(
-    grad: Tensor,
-    qkv: Tensor,
-    tables: TableTuple,
-    scales: Tensor,
-    retrieved: Tensor,
-    lse: Tensor,
-    g: Geometry,
-    span: int | None,
-    *,
-    backend: str,
-    affine: Tensor | None = None,
-) -> Gradients:
-    """Do what `attention_backward` does, with whatever kernels can; the gradient is that of `scale * x + shift`."""
-    margin = compute_margin(g.width)
-    scales = scales.float().contiguous()
-    grad = align(grad.to(qkv.dtype))
-
-    def run(launch: Callable[..., tuple[Tensor, Tensor, Tensor]], qkv: Tensor, **options: Any) -> Gradients:
-        given = (align(qkv), launch_pack(tables, g, margin, qkv.device), scales, align(retrieved), lse, grad)
-        grad_qkv, row_shares, grad_scales = launch(*given, g, margin, **options)
-        return grad_qkv, *launch_unpack(row_shares, tables, g), grad_scales
-
-    def run_portable() -> Gradients:
-        normed = apply_affine(qkv, affine)
-        return run_or_fall_back(
-            lambda: run(launch_backward, normed),
-            lambda: differentiate_plainly(grad, normed, tables, scales, g, span),
-            (g.kind, qkv.dtype),
-            qkv.device,
-        )
-
-    if not uses_cuda(qkv.device, qkv.dtype, g, backend, backward=True):
-        return run_portable()
-    run_cuda = partial(run, launch_backward_cuda, qkv, affine=affine)
-    return run_or_fall_back(run_cuda, run_portable, ("cuda", g.kind), qkv.device)
 
 
 @attention_backward.register_fake
@@ -265,18 +171,6 @@ def similarity_statistics(qkv: Tensor, num_heads: int, key_dim: int, span: int |
     return run_statistics(qkv, geometry, span)
 
 
-def run_statistics(
-    qkv: Tensor, g: Geometry, span: int | None, affine: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Do what `similarity_statistics` does; of `scale * x + shift` where `affine` is given."""
-    return run_or_fall_back(
-        lambda: launch_statistics(align(qkv), g, affine),
-        lambda: sum_plainly(apply_affine(qkv, affine), g, span),
-        ("statistics", g.kind, qkv.dtype),
-        qkv.device,
-    )
-
-
 @similarity_statistics.register_fake
 def _(qkv: Tensor, num_heads: int, key_dim: int, span: int | None) -> tuple[Tensor, Tensor, Tensor]:
     return _allocate_statistics(qkv, num_heads, key_dim)
@@ -297,29 +191,6 @@ def similarity_statistics_backward(
         return torch.empty_like(qkv, memory_format=torch.contiguous_format)
     geometry = describe_call(qkv, (None, None, None), num_heads, key_dim, span)
     return run_statistics_backward((grad_moments, grad_sums, grad_grams), qkv, geometry, span)
-
-
-def run_statistics_backward(
-    grads: tuple[Tensor, Tensor, Tensor],
-    qkv: Tensor,
-    g: Geometry,
-    span: int | None,
-    *,
-    affine: Tensor | None = None,
-    grad_qkv: Tensor | None = None,
-) -> Tensor:
-    """Do what `similarity_statistics_backward` does, of `scale * x + shift`; adds to `grad_qkv` if that is given."""
-
-    def run_plainly() -> Tensor:
-        grad = differentiate_sums_plainly(apply_affine(qkv, affine), *grads, g, span)
-        return grad if grad_qkv is None else grad_qkv.add_(grad)
-
-    return run_or_fall_back(
-        lambda: launch_statistics_backward(align(qkv), *grads, g, affine=affine, grad_qkv=grad_qkv),
-        run_plainly,
-        ("statistics", g.kind, qkv.dtype),
-        qkv.device,
-    )
 
 
 @similarity_statistics_backward.register_fake
@@ -370,29 +241,3 @@ def _allocate_statistics(qkv: Tensor, num_heads: int, key_dim: int) -> tuple[Ten
     shape = (2, qkv.shape[1], num_heads, key_dim)
     sums = qkv.new_zeros(shape, dtype=torch.float32)
     return qkv.new_zeros((2, num_heads), dtype=torch.float64), sums, sums.new_zeros((*shape, key_dim))
-
-
-def describe_call(
-    qkv: Tensor, tables: tuple[Tensor | None, ...], num_heads: int, key_dim: int, span: int | None
-) -> Geometry:
-    """Return what the kernels have to know of a call; see `attention` for the arguments."""
-    outer, length, inner, channels = qkv.shape
-    query, key, value = (table is not None for table in tables)
-    return Geometry(
-        num_lines=outer * inner,
-        inner=inner,
-        length=length,
-        reach=compute_reach(length, span),
-        num_heads=num_heads,
-        key_dim=key_dim,
-        value_dim=channels // num_heads - 2 * key_dim,
-        terms=(query, key, value),
-    )
-
-
-def spread_scales(scales: Tensor, tables: tuple[Tensor | None, ...]) -> Tensor:
-    """Return [3, head]: the scales of all three terms, with anything for those that are switched off."""
-    if tables[0] is not None and tables[1] is not None:
-        return scales
-    order = [0, 1 if tables[0] is not None else 0, len(scales) - 1]
-    return torch.stack([scales[index] for index in order])

@@ -62,14 +62,14 @@ def _is_failure(error: Exception) -> bool:
 
 
 def attend_plainly(
-    qkv: Tensor, tables: TableTuple, scales: Tensor, g: Geometry, span: int | None
+    qkv: Tensor, tables: TableTuple, scales: Tensor, g: Geometry, span: int | None, *, keep_lse: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return what the forward kernel would, but for the log-sum-exp, which nobody reads then."""
+    """Return what the forward kernel would, but for the values of the log-sum-exp, which nobody reads then."""
     q, k, v = unpack_heads(qkv, g.num_heads, [g.key_dim, g.key_dim, g.value_dim])
     present = [0, *(term for term, on in enumerate(g.terms[:2], start=1) if on)]
     parts = axial_attention_reference(q, k, v, tables=RelativeTables(*tables), scales=scales[present], span=span)
     retrieved = restore_lines(pack_heads(*(part for part in parts if part is not None)), qkv).contiguous()
-    return retrieved, torch.zeros(g.length, g.num_lines * g.num_heads, device=qkv.device)
+    return retrieved, torch.zeros(g.length if keep_lse else 0, g.num_lines * g.num_heads, device=qkv.device)
 
 
 def differentiate_plainly(

@@ -277,7 +277,7 @@ def attention_forward(
                     position = psums[i * E + j] * inverse
                     value += position * tl.load(at + HEADS * E)[None, :] + tl.load(at + 3 * HEADS * E)[None, :]
                 if RELU:
-                    value = tl.maximum(value, 0.0)
+                    value = tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
             result = result + (value,)
         store_vector(out, result, 0, E, written, E_WORDS)
         if HAS_VALUE and not MERGE:

@@ -11,14 +11,8 @@ from axial_deeplab.ops.layout import merge_plainly
 from axial_deeplab.ops.triton_backward import attention_backward_queries
 from axial_deeplab.ops.triton_forward import SIZES, attention_forward
 from axial_deeplab.ops.triton_keys import attention_backward_keys
-from axial_deeplab.ops.triton_moments import (
-    global_moments,
-    global_moments_backward,
-    line_grams,
-    line_grams_backward,
-    local_moments,
-    local_moments_backward,
-)
+from axial_deeplab.ops.triton_local_moments import local_moments, local_moments_backward
+from axial_deeplab.ops.triton_moments import global_moments, global_moments_backward, line_grams, line_grams_backward
 from axial_deeplab.ops.triton_statistics import tile_line, tile_line_groups, tile_lines
 from axial_deeplab.ops.triton_tables import attention_backward_tables
 from axial_deeplab.ops.triton_tiles import (

@@ -122,7 +122,7 @@ def normalize(
     if RESIDUAL:
         value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
     if RELU:
-        value = tl.maximum(value, 0.0)
+        value = tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
     tl.store(out + at, value, mask=inside)
 
 
@@ -266,5 +266,5 @@ def add_residual(x, residual, count, RELU: tl.constexpr, B: tl.constexpr):
     value = tl.load(x + i, mask=i < count, other=0.0).to(tl.float32)
     value += tl.load(residual + i, mask=i < count, other=0.0).to(tl.float32)
     if RELU:
-        value = tl.maximum(value, 0.0)
+        value = tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
     tl.store(x + i, value, mask=i < count)

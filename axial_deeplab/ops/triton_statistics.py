@@ -5,16 +5,10 @@ import triton
 from torch import Tensor
 
 from axial_deeplab.ops.layout import apply_affine
-from axial_deeplab.ops.triton_moments import (
-    global_moments,
-    global_moments_backward,
-    line_grams,
-    line_grams_backward,
-    local_moments,
-    local_moments_backward,
-)
+from axial_deeplab.ops.triton_local_moments import local_moments, local_moments_backward
+from axial_deeplab.ops.triton_moments import global_moments, global_moments_backward, line_grams, line_grams_backward
 from axial_deeplab.ops.triton_tiles import INTERPRETED, WARPS_WANTED, Geometry, describe_sizes
-from axial_deeplab.ops.triton_wide_launch import launch_wide_statistics, launch_wide_statistics_backward
+from axial_deeplab.ops.triton_wide_launch import launch_wide_statistics
 
 
 def launch_statistics(qkv: Tensor, g: Geometry, affine: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,38 +38,30 @@ def launch_statistics(qkv: Tensor, g: Geometry, affine: Tensor | None = None) ->
     return moments, sums.sum(0), grams.sum(0)
 
 
-def launch_statistics_backward(
-    qkv: Tensor,
-    grad_moments: Tensor,
-    grad_sums: Tensor,
-    grad_grams: Tensor,
-    g: Geometry,
-    *,
-    affine: Tensor | None = None,
-    grad_qkv: Tensor | None = None,
-) -> Tensor:
-    """Return the gradient of `qkv`, or of `scale * x + shift`, added to `grad_qkv` in place if that is given."""
-    if g.has_wide_keys:
-        given = (apply_affine(qkv, affine), grad_moments, grad_sums, grad_grams)
-        grad = launch_wide_statistics_backward(*given, g)
-        return grad if grad_qkv is None else grad_qkv.add_(grad)
-    if grad_qkv is None:
-        grad_qkv = torch.zeros_like(qkv)
+def launch_position_backward(
+    qkv: Tensor, grad_sums: Tensor, grad_grams: Tensor, g: Geometry, affine: Tensor | None, grad_qkv: Tensor
+) -> None:
+    """Add the gradient of the sums and Gram matrices of `launch_statistics` to `grad_qkv`."""
     splits, constants = tile_lines(g, backward=True)
-    groups = g.num_heads * g.key_dim // _group_channels(g)
+    programs = splits * g.length * 2 * (g.num_heads * g.key_dim // _group_channels(g))
     symmetric = (grad_grams + grad_grams.mT).contiguous()
-    maps = (qkv, symmetric if affine is None else affine)
-    normed = {"NORMED": affine is not None}
-    sizes = describe_sizes(g, 0)
-    line_grams_backward[(splits * g.length * 2 * groups,)](
-        *maps, grad_sums.contiguous(), symmetric, grad_qkv, *sizes, splits, **constants, **normed
-    )
-    grads = (grad_moments.float(), grad_qkv)
+    given = (qkv, symmetric if affine is None else affine, grad_sums.contiguous(), symmetric, grad_qkv)
+    constants["NORMED"] = int(affine is not None)
+    line_grams_backward[(programs,)](*given, *describe_sizes(g, 0), splits, **constants)
+
+
+def launch_content_backward(
+    qkv: Tensor, grad_moments: Tensor, g: Geometry, affine: Tensor | None, grad_qkv: Tensor
+) -> None:
+    """Add the gradient of the moments of the content term to `grad_qkv`."""
+    grads = grad_moments.float()
+    given = (qkv, grads if affine is None else affine, grads, grad_qkv, *describe_sizes(g, 0))
+    normed = {"NORMED": int(affine is not None)}
     if g.sees_all:
-        global_moments_backward[(g.num_lines * groups,)](*maps, *grads, *sizes, **tile_line_groups(g), **normed)
+        groups = g.num_heads * g.key_dim // _group_channels(g)
+        global_moments_backward[(g.num_lines * groups,)](*given, **tile_line_groups(g), **normed)
     else:
-        local_moments_backward[(g.num_lines * g.num_heads,)](*maps, *grads, *sizes, **tile_line(g), **normed)
-    return grad_qkv
+        local_moments_backward[(g.num_lines * g.num_heads,)](*given, **tile_line(g), **normed)
 
 
 def tile_line(g: Geometry) -> dict[str, int]:

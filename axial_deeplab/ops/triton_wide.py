@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 
 from axial_deeplab.ops.triton_forward import SIZES, locate
+from axial_deeplab.ops.triton_local_moments import load_tile, see
 from axial_deeplab.ops.triton_memory import LOG2_E, make_zeros
-from axial_deeplab.ops.triton_moments import load_tile, see
 
 
 @triton.jit

@@ -8,8 +8,9 @@ import triton
 import triton.language as tl
 
 from axial_deeplab.ops.triton_forward import SIZES, locate
+from axial_deeplab.ops.triton_local_moments import load_tile, see
 from axial_deeplab.ops.triton_memory import make_zeros
-from axial_deeplab.ops.triton_moments import load_tile, locate_lines, see
+from axial_deeplab.ops.triton_moments import locate_lines
 from axial_deeplab.ops.triton_wide import multiply
 from axial_deeplab.ops.triton_wide_backward import fit
 

@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 
 from axial_deeplab.ops.triton_forward import SIZES, locate
+from axial_deeplab.ops.triton_local_moments import load_tile
 from axial_deeplab.ops.triton_memory import make_zeros
-from axial_deeplab.ops.triton_moments import load_tile
 from axial_deeplab.ops.triton_wide import load_scales, multiply, shear_back
 from axial_deeplab.ops.triton_wide_backward import differentiate_tile, fit, load_positions
 

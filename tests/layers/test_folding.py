@@ -50,3 +50,12 @@ def test_weights_take_the_type_that_is_asked_for() -> None:
     }
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert all(x.isfinite().all() for x in encoder(torch.randn(1, 3, 33, 33)).values())
+
+
+def test_gradients_of_a_folded_network_go_through_the_residual_sum() -> None:
+    from axial_deeplab.layers.folding import Folded
+
+    x, residual = (torch.randn(1, 2, 3, 3, requires_grad=True) for _ in range(2))
+    expected = torch.autograd.grad((x + residual).relu().sum(), (x, residual))
+    actual = torch.autograd.grad(Folded()(x * 1, residual=residual, relu=True).sum(), (x, residual))
+    assert all(map(torch.equal, actual, expected))

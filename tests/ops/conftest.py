@@ -56,9 +56,9 @@ def kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         return
     if emulator.COMPILER is None:
         pytest.skip("there is neither a GPU nor g++")
-    from axial_deeplab.ops import cuda_launch, triton_autograd
+    from axial_deeplab.ops import cuda_launch, run_kernels
 
-    monkeypatch.setattr(triton_autograd, "uses_cuda", lambda *_, **__: True)
+    monkeypatch.setattr(run_kernels, "uses_cuda", lambda *_, **__: True)
     monkeypatch.setattr(cuda_launch, "get_shared_limit", lambda _: HOPPER_SHARED)
     monkeypatch.setattr(cuda_launch, "count_processors", lambda _: 132)
     monkeypatch.setattr(cuda_launch, "_count_slots", lambda items, *_: min(items, 2))

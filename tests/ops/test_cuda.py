@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from axial_deeplab.ops import cuda_choice, cuda_plan
+from axial_deeplab.ops import cuda_choice, cuda_launch, cuda_plan
 from axial_deeplab.ops.cuda_compile import compile_kernel
 from axial_deeplab.ops.cuda_plan import count_slots, explain_dims, plan_backward, plan_forward
 from axial_deeplab.ops.triton_tiles import Geometry
@@ -58,6 +58,8 @@ def test_however_a_line_is_cut(
 ) -> None:
     """Plans depend on the number of lines: whatever may be chosen for long lines must be right."""
     monkeypatch.setattr(cuda_plan, "_choose", lambda *_, **__: way)
+    for plan in ("plan_forward", "plan_backward"):  # without what is remembered
+        monkeypatch.setattr(cuda_launch, plan, getattr(cuda_plan, plan).__wrapped__)
     case = Case(70, heads=8, inner=2, max_distance=20)
     half, exact = make_half_inputs(case, device)
     expected = compute_all(exact, case, "reference")

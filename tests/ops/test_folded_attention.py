@@ -83,6 +83,20 @@ def test_folded_layer_takes_it(device: str, monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(actual, expected, rtol=2e-4, atol=2e-4)
 
 
+def test_norm_of_any_type_is_read_as_float32(kernels: str, device: str) -> None:
+    from axial_deeplab.ops.folded_attention import folded_attention
+
+    case = Case(18, heads=8, inner=1)
+    inputs = make_inputs(case, device, torch.bfloat16)
+    affine = torch.linspace(0.5, 1.5, 2 * 128, device=device).view(2, 128).bfloat16()
+    with torch.no_grad():
+        results = [
+            folded_attention(*inputs[:4], inputs.scales, x, False, 8, 4, None, kernels)
+            for x in (affine, affine.float())
+        ]
+    assert torch.equal(*results)
+
+
 def test_operator_keeps_its_contract(device: str) -> None:
     from axial_deeplab.ops.folded_attention import folded_attention
 

@@ -5,6 +5,7 @@ import torch
 
 from axial_deeplab.ops import RelativeTables, attend_packed, compute_packed_scales
 from axial_deeplab.ops.batch_norm import NormState
+from axial_deeplab.ops.cuda_compile import CompileError
 from tests.ops.test_triton import Case, describe, make_inputs, measure_error
 
 CASES = [
@@ -57,6 +58,24 @@ def test_equals_its_parts(case: Case, device: str) -> None:
         assert measure_error(ours, theirs) < 2e-5
 
 
+@pytest.mark.parametrize("broken", ["launch_position_backward", "launch_content_backward"])
+def test_kernel_that_fails_has_added_nothing(broken: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from axial_deeplab.ops import run_kernels, triton_fallback
+
+    case = Case(6, heads=8)
+    expected = compute_all(case, device, torch.float64, "triton")
+
+    def fail(*_: object) -> None:
+        raise CompileError("not on this GPU")
+
+    monkeypatch.setattr(run_kernels, broken, fail)
+    monkeypatch.setattr(triton_fallback, "_failed", set())
+    with pytest.warns(UserWarning, match="not on this GPU"):
+        actual = compute_all(case, device, torch.float32, "triton")
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert measure_error(ours, theirs) < 2e-5
+
+
 @pytest.mark.parametrize(
     "case", [Case(18, heads=8, outer=2), Case(20, heads=8, span=9, key_dim=6, value_dim=12)], ids=describe
 )
@@ -65,20 +84,21 @@ def test_tensor_cores_normalise_what_they_load(
     case: Case, kernels: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device == "cpu":  # bfloat16 is wrong in Triton's interpreter: statistics by plain operations
-        from axial_deeplab.ops import triton_autograd, triton_fallback
+        from axial_deeplab.ops import run_kernels, triton_fallback
 
         monkeypatch.setattr(
-            triton_autograd,
+            run_kernels,
             "launch_statistics",
-            lambda qkv, g, affine: triton_fallback.sum_plainly(triton_autograd.apply_affine(qkv, affine), g, case.span),
+            lambda qkv, g, affine: triton_fallback.sum_plainly(run_kernels.apply_affine(qkv, affine), g, case.span),
         )
-        monkeypatch.setattr(
-            triton_autograd,
-            "launch_statistics_backward",
-            lambda qkv, *grads, affine, grad_qkv: grad_qkv.add_(
-                triton_fallback.differentiate_sums_plainly(triton_autograd.apply_affine(qkv, affine), *grads, case.span)
-            ),
-        )
+
+        def fail(*_: object) -> None:
+            raise CompileError("not here")
+
+        for name in ("launch_position_backward", "launch_content_backward"):
+            monkeypatch.setattr(run_kernels, name, fail)
+        monkeypatch.setattr(triton_fallback, "_failed", set())
+        monkeypatch.setattr(triton_fallback.warnings, "warn", lambda *_, **__: None)
     expected = compute_all(case, device, torch.float64, kernels)
     actual = compute_all(case, device, torch.bfloat16, kernels)
     for ours, theirs in zip(actual, expected, strict=True):

@@ -317,12 +317,12 @@ def test_layer_is_one_graph_for_the_compiler(device: str, training: bool) -> Non
 def test_kernel_that_fails_is_replaced(case: Case, broken: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from triton.runtime.errors import OutOfResources
 
-    from axial_deeplab.ops import triton_autograd, triton_fallback
+    from axial_deeplab.ops import run_kernels, triton_fallback
 
     def fail(*_: object, **__: object) -> None:
         raise OutOfResources(300_000, 232_448, "shared memory")
 
-    monkeypatch.setattr(triton_autograd, broken, fail)
+    monkeypatch.setattr(run_kernels, broken, fail)
     monkeypatch.setattr(triton_fallback, "_failed", set())
     inputs = make_inputs(case, device)
     expected = compute_all(inputs.convert(torch.float64), case, "reference")
@@ -334,14 +334,14 @@ def test_kernel_that_fails_is_replaced(case: Case, broken: str, device: str, mon
             assert measure_error(actual, truth) < 5e-6
 
 
-@pytest.mark.parametrize("broken", ["launch_statistics", "launch_statistics_backward"])
+@pytest.mark.parametrize("broken", ["launch_statistics", "launch_position_backward", "launch_content_backward"])
 @pytest.mark.parametrize("span", [None, 3])
 def test_statistics_that_fail_are_replaced(
     span: int | None, broken: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from triton.runtime.errors import OutOfResources
 
-    from axial_deeplab.ops import triton_autograd, triton_fallback
+    from axial_deeplab.ops import run_kernels, triton_autograd, triton_fallback
 
     def fail(*_: object, **__: object) -> None:
         raise OutOfResources(300_000, 232_448, "shared memory")
@@ -349,7 +349,7 @@ def test_statistics_that_fail_are_replaced(
     results = []
     for breaks in (False, True):
         if breaks:
-            monkeypatch.setattr(triton_autograd, broken, fail)
+            monkeypatch.setattr(run_kernels, broken, fail)
             monkeypatch.setattr(triton_fallback, "_failed", set())
         qkv = make_inputs(Case(5), device).qkv.requires_grad_()
         with pytest.warns(UserWarning, match="OutOfResources") if breaks else nullcontext():

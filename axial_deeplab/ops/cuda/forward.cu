@@ -55,7 +55,7 @@ WARP_INLINE u32 finish_content(float x, float y, const float* merge, int channel
     const float2 more = *(const float2*)(merge + OUT_CHANNELS + VALUE_CHANNELS + channel);
     x += more.x, y += more.y;
   } else if (RELU) {
-    x = fmaxf(x, 0.f), y = fmaxf(y, 0.f);
+    x = x < 0 ? 0 : x, y = y < 0 ? 0 : y;  // what is not a number stays so
   }
   return pack(x, y);
 }
@@ -64,7 +64,7 @@ WARP_INLINE u32 finish_position(float x, float y, const float* merge, int channe
   const float2 scale = *(const float2*)(merge + VALUE_CHANNELS + channel);
   const u32 before = *(const u32*)content;
   x = low_half(before) + x * scale.x, y = high_half(before) + y * scale.y;
-  if (RELU) x = fmaxf(x, 0.f), y = fmaxf(y, 0.f);
+  if (RELU) x = x < 0 ? 0 : x, y = y < 0 ? 0 : y;
   return pack(x, y);
 }
 

@@ -160,20 +160,22 @@ WARP_INLINE void differentiate(KeyGradients& grads, AllTableSums& sums, const Pl
 
   // The gradient of the logits, and what content owes to it.
   const Place here = place.again();
+  constexpr int AT_A_TIME = WORDS > 1 ? 2 : 1;  // more would fill the registers, one would read four times from a bank
+  Words<AT_A_TIME> words[8];
 #pragma unroll
   for (int w = 0; w < WORDS; w++) {
     const int head = here.part * HEADS_WARP + 2 * w;
-    u32 words[8];
-    if (HAS_VALUE) {
+    if (HAS_VALUE && w % AT_A_TIME == 0) {
 #pragma unroll
-      for (int i = 0; i < 8; i++) words[i] = tile.words(2 * here.t + i % 2 + i / 4 * 8, here.g + i / 2 % 2 * 8)[here.part * WORDS + w];
+      for (int i = 0; i < 8; i++)
+        words[i] = *(Words<AT_A_TIME>*)(tile.words(2 * here.t + i % 2 + i / 4 * 8, here.g + i / 2 % 2 * 8) + here.part * WORDS + w);
     }
     float x[2][8];
 #pragma unroll
     for (int n = 0; n < 2; n++)
 #pragma unroll
       for (int i = 0; i < 8; i++)
-        x[n][i] = HAS_VALUE ? n ? high_half(words[i]) : low_half(words[i])
+        x[n][i] = HAS_VALUE ? n ? high_half(words[i].x[w % AT_A_TIME]) : low_half(words[i].x[w % AT_A_TIME])
                             : -deltas[(2 * here.t + i % 2 + i / 4 * 8) * HEADS + head + n];
 #pragma unroll
     for (int u = 0; u < VALUE_UNITS; u += 2) {
