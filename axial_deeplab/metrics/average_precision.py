@@ -21,7 +21,7 @@ from torch import Tensor
 from axial_deeplab.data.panoptic_png import check_segments, count_pixels
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.mean_iou import average_defined, replace_nan
-from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, sum_pixels
+from axial_deeplab.metrics.overlaps import measure_overlaps, sum_pixels
 from axial_deeplab.records import VOID_ID, Category, Segment
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
@@ -189,7 +189,8 @@ class CityscapesAveragePrecision:
         guesses = [guess for guess in guesses if self.categories[guess.category_id].is_thing]
         wanted = set()
         for segment in truth_segments:
-            if segment.is_thing and not segment.is_crowd and truth_pixels[segment.id] >= self.min_area:
+            is_thing = self.categories[segment.category_id].is_thing
+            if is_thing and not segment.is_crowd and truth_pixels[segment.id] >= self.min_area:
                 wanted.add(segment.id)
                 self._num_truth[segment.category_id] += 1
         by_class: dict[int, list[Segment]] = {}
@@ -217,7 +218,7 @@ class CityscapesAveragePrecision:
 
     def _check(self, truth_segments: Sequence[Segment], guesses: Sequence[_Guess]) -> None:
         n = len(self.categories)
-        for category_id in {thing.category_id for thing in (*truth_segments, *guesses)}:
+        for category_id in {*(s.category_id for s in truth_segments), *(guess.category_id for guess in guesses)}:
             if not 0 <= category_id < n:
                 raise InputError(f"there is a segment of class {category_id} of {n}")
         if not all(math.isfinite(guess.score) for guess in guesses):
