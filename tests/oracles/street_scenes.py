@@ -51,7 +51,8 @@ def make_scene(seed: int) -> Scene:
         _draw(ids, random, 29000 + number)
     if seed % 3 == 0:
         ids[4:14, 4:14], ids[20:29, 4:15] = 26900, 24901  # 100 pixels and 99
-    return Scene(ids, _predict_labels(ids, random), _predict_instances(ids, random))
+    corner = _place_border_cases(ids) if seed % 2 == 0 else []
+    return Scene(ids, _predict_labels(ids, random), _predict_instances(ids, random) + corner)
 
 
 def digest(scenes: Sequence[Scene]) -> str:
@@ -62,6 +63,19 @@ def digest(scenes: Sequence[Scene]) -> str:
         for label, score, mask in scene.instances:
             total.update(f"{label} {score!r}".encode() + mask.tobytes())
     return total.hexdigest()
+
+
+def _place_border_cases(ids: np.ndarray) -> list[tuple[int, float, np.ndarray]]:
+    """Paint what rules disagree about, and return the bicycles, which are rare here, that a network sees in it."""
+    ids[60:72, :40] = 7
+    ids[60:66, :10] = 33  # a group of 60 pixels
+    ids[60:70, 20:25] = 0
+    ids[60:70, 32:40] = 29950  # of a label that is not scored
+    masks = np.zeros((3, HEIGHT, WIDTH), bool)
+    masks[0, 60:70, 5:15] = True  # 30 of 100 pixels on the group
+    masks[1, 60:70, 20:30] = True  # one half on void
+    masks[2, 60:70, 32:40] = True
+    return [(33, 0.7, masks[0]), (33, 0.6, masks[1]), (33, 0.65, masks[2])]
 
 
 def _draw(ids: np.ndarray, random: np.random.RandomState, value: int) -> None:
