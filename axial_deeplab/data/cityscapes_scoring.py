@@ -11,11 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from axial_deeplab.data.panoptic_png import count_pixels
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import VOID_ID, Category, Segment
 
 INSTANCES_PER_LABEL = 1000
 """int: The pixels of instance n of a label have the id `1000 * label + n`; below 1000 an id is the label alone."""
+
+MAX_INSTANCE_ID = 2**16 - 1
+"""int: The files have 16 bits."""
 
 
 class CityscapesScoring(NamedTuple):
@@ -50,21 +54,20 @@ def split_instance_ids(instance_ids: np.ndarray, categories: Sequence[Category])
         categories: The scored classes, with the labels of the benchmark as ids, as in `load_catalog("cityscapes")`.
 
     Raises:
-        InputError: An id is negative.
+        InputError: An id is out of range.
     """
-    found, slot, pixels = np.unique(instance_ids, return_inverse=True, return_counts=True)
-    if found.size and found[0] < 0:
-        raise InputError(f"instance ids start at 0, found {found[0]}: read a file *_gtFine_instanceIds.png")
+    pixels = count_pixels(instance_ids)
+    if min(pixels) < 0 or max(pixels) > MAX_INSTANCE_ID:
+        raise InputError(f"instance ids are 0 .. {MAX_INSTANCE_ID}: read a file *_gtFine_instanceIds.png")
     position = {category.id: number for number, category in enumerate(categories)}
-    kept = np.full(len(found), VOID_ID, np.int32)
+    kept = np.full(max(pixels) + 1, VOID_ID, np.int32)
     segments = []
-    for row, (number, area) in enumerate(zip(found.tolist(), pixels.tolist(), strict=True)):
+    for number, area in pixels.items():
         label = number // INSTANCES_PER_LABEL if number >= INSTANCES_PER_LABEL else number
         if label in position:
-            kept[row] = number
+            kept[number] = number
             is_thing = categories[position[label]].is_thing
             is_crowd = is_thing and number < INSTANCES_PER_LABEL
             segments.append(Segment(number, position[label], is_thing, 1.0, area, is_crowd))
-    excused = (kept == VOID_ID) & (found < INSTANCES_PER_LABEL)
-    slot = slot.reshape(instance_ids.shape)
-    return CityscapesTruth(kept[slot], segments, excused[slot])
+    panoptic_map = kept.take(instance_ids)
+    return CityscapesTruth(panoptic_map, segments, (panoptic_map == VOID_ID) & (instance_ids < INSTANCES_PER_LABEL))

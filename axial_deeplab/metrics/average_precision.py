@@ -20,8 +20,8 @@ from torch import Tensor
 
 from axial_deeplab.data.panoptic_png import check_segments, count_pixels
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.mean_iou import average_defined, replace_nan
-from axial_deeplab.metrics.overlaps import measure_overlaps, sum_pixels
+from axial_deeplab.metrics.averages import average_defined, replace_nan
+from axial_deeplab.metrics.overlaps import measure_overlaps, sum_pixels, to_array
 from axial_deeplab.records import VOID_ID, Category, Segment
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
@@ -106,7 +106,7 @@ class CityscapesAveragePrecision:
             InputError: The sizes differ, a map and its segments do not agree, a score is not finite, or there is no such
                 class.
         """
-        truth, predicted = _to_array(truth_map), _to_array(predicted_map)
+        truth, predicted = to_array(truth_map), to_array(predicted_map)
         overlaps = measure_overlaps(truth, predicted)
         areas = sum_pixels(overlaps, 1)
         check_segments(areas, predicted_segments, "the prediction")
@@ -144,11 +144,11 @@ class CityscapesAveragePrecision:
         Raises:
             InputError: As `update`.
         """
-        truth = _to_array(truth_map)
+        truth = to_array(truth_map)
         void = truth == VOID_ID if excused is None else excused
         guesses = []
         for segment, mask in instances:
-            inside = _to_array(mask) != 0
+            inside = to_array(mask) != 0
             overlaps = measure_overlaps(truth, inside)
             shared = {truth_id: count for (truth_id, owner), count in overlaps.items() if owner}
             if shared:
@@ -243,7 +243,3 @@ def measure_precision(scores: np.ndarray, verdicts: np.ndarray, num_truth: int) 
     precision = np.concatenate(([1.0], hits[last] / (last + 1)))
     recall = np.concatenate(([0.0], hits[last] / num_truth))
     return float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2))
-
-
-def _to_array(values: Tensor | np.ndarray) -> np.ndarray:
-    return values.cpu().numpy() if isinstance(values, Tensor) else values

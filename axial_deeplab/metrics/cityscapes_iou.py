@@ -18,8 +18,8 @@ from torch import Tensor
 from axial_deeplab.data.cityscapes_scoring import load_cityscapes_scoring
 from axial_deeplab.data.panoptic_png import check_segments
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.mean_iou import average_defined, divide, replace_nan
-from axial_deeplab.metrics.overlaps import measure_overlaps, sum_pixels
+from axial_deeplab.metrics.averages import average_defined, divide, replace_nan
+from axial_deeplab.metrics.overlaps import measure_overlaps, sum_pixels, to_array
 from axial_deeplab.records import IGNORE_LABEL, VOID_ID, Category, Segment
 
 SHARE_UNIT = 2**40
@@ -106,7 +106,7 @@ class CityscapesIoU:
             InputError: The sizes differ, the map and its segments do not agree, or there is no such class.
         """
         n = len(self.categories)
-        overlaps = measure_overlaps(_to_array(truth_map), _to_array(predicted_semantic))
+        overlaps = measure_overlaps(to_array(truth_map), to_array(predicted_semantic))
         pixels = sum_pixels(overlaps, 0)
         check_segments(pixels, truth_segments, "the truth")
         classes = {segment.category_id for segment in truth_segments} | (set(sum_pixels(overlaps, 1)) - {IGNORE_LABEL})
@@ -171,7 +171,3 @@ def _average(figures: Sequence[IoU]) -> IoU:
 
 def _to_json(figures: IoU) -> dict[str, float | None]:
     return {"IoU": replace_nan(figures.iou), "iIoU": replace_nan(figures.iiou)}
-
-
-def _to_array(values: Tensor | np.ndarray) -> np.ndarray:
-    return values.cpu().numpy() if isinstance(values, Tensor) else values

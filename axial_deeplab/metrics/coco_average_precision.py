@@ -17,7 +17,8 @@ import numpy as np
 from torch import Tensor
 
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.mean_iou import replace_nan
+from axial_deeplab.metrics.averages import replace_nan
+from axial_deeplab.metrics.overlaps import to_array
 from axial_deeplab.records import Category, Segment
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
@@ -89,7 +90,7 @@ class CocoAveragePrecision:
             raise InputError(f"the image {image_id} came before: count each image once")
         actual = [
             self._describe(image_id, segment, mask, size)
-            | {"iscrowd": int(segment.is_crowd), "area": segment.area or int(np.count_nonzero(_to_array(mask)))}
+            | {"iscrowd": int(segment.is_crowd), "area": segment.area or int(np.count_nonzero(to_array(mask)))}
             for segment, mask in truth
         ]
         guessed = [
@@ -146,7 +147,7 @@ class CocoAveragePrecision:
             raise InputError(
                 f"segment {segment.id} has the score {segment.score}: instances are ranked by their scores"
             )
-        runs = _import_evaluator().mask.encode(np.asfortranarray(_to_array(mask) != 0, np.uint8))
+        runs = _import_evaluator().mask.encode(np.asfortranarray(to_array(mask) != 0, np.uint8))
         return {"image_id": image_id, "category_id": segment.category_id, "segmentation": runs}
 
     def _is_thing(self, entry: dict[str, Any]) -> bool:
@@ -169,7 +170,3 @@ def _average(precision: np.ndarray) -> float:
 
 def _say_nothing(*_: object) -> None:
     """Take the evaluator's messages."""
-
-
-def _to_array(values: Tensor | np.ndarray) -> np.ndarray:
-    return values.cpu().numpy() if isinstance(values, Tensor) else values

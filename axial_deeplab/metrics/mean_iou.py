@@ -4,15 +4,15 @@ Source: Everingham et al., "The Pascal Visual Object Classes Challenge" (IJCV 20
 are those of mcordts/cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from axial_deeplab.errors import InputError
+from axial_deeplab.metrics.averages import average_defined, divide, replace_nan
+from axial_deeplab.metrics.overlaps import measure_overlaps, to_array
 from axial_deeplab.records import IGNORE_LABEL, Category
 
 
@@ -59,23 +59,21 @@ class MeanIoU:
         """Count one image or a batch.
 
         Args:
-            truth: Contiguous classes, integer, any shape; pixels of `IGNORE_LABEL` take no part. On any device.
+            truth: Contiguous classes, integer, any shape with a pixel in it, on any device; pixels of
+                `IGNORE_LABEL` take no part.
             predicted: The same shape; `IGNORE_LABEL` stands for void, which is never right. `to_semantic` gives it.
 
         Raises:
             InputError: The shapes differ, or there is no such class.
         """
-        if truth.shape != predicted.shape:
-            raise InputError(f"the maps differ in size, {tuple(truth.shape)} and {tuple(predicted.shape)}")
-        rows, columns = torch.as_tensor(truth).long(), torch.as_tensor(predicted).long()
-        columns = columns.to(rows.device)
         n = len(self.categories)
-        for labels in (rows, columns):
-            if bool(((labels < 0) | ((labels >= n) & (labels != IGNORE_LABEL))).any()):
-                raise InputError(f"a map holds classes that are neither 0 .. {n - 1} nor {IGNORE_LABEL}")
-        labeled = rows != IGNORE_LABEL
-        pair = rows[labeled] * (n + 1) + columns[labeled].clamp(max=n)
-        self.confusion += torch.bincount(pair, minlength=n * (n + 1)).view(n, n + 1).cpu().numpy()
+        overlaps = measure_overlaps(to_array(truth), to_array(predicted))
+        known = {*range(n), IGNORE_LABEL}
+        if unknown := sorted({label for pair in overlaps for label in pair} - known)[:5]:
+            raise InputError(f"there are classes {unknown} that are neither 0 .. {n - 1} nor {IGNORE_LABEL}")
+        for (label, guess), count in overlaps.items():
+            if label != IGNORE_LABEL:
+                self.confusion[label, n if guess == IGNORE_LABEL else guess] += count
 
     def merge(self, other: "MeanIoU") -> None:
         """Add the counts of another accumulator over the same classes."""
@@ -93,19 +91,3 @@ class MeanIoU:
             pixel_accuracy=divide(int(hits.sum()), int(self.confusion.sum())),
             per_class={category.id: iou for category, iou in zip(self.categories, per_class, strict=True)},
         )
-
-
-def divide(part: float, whole: float) -> float:
-    """Return `part / whole`, NaN if both are 0."""
-    return part / whole if whole else math.nan
-
-
-def average_defined(values: Iterable[float]) -> float:
-    """Return the mean of the values that are not NaN, NaN if there is none."""
-    defined = [value for value in values if not math.isnan(value)]
-    return divide(sum(defined), len(defined))
-
-
-def replace_nan(value: float) -> float | None:
-    """Return None for NaN, other values as they are."""
-    return None if math.isnan(value) else value
