@@ -31,7 +31,12 @@ MAY_IMPORT = {
     | {"models", "layers", "panoptic", "data", "metrics", "checkpoints", "predict", "evaluate", "serialization"},
 }
 ANYTHING = {"__init__", "__main__", "cli", "commands"}
-ONLY_IN = {"lightning": {"training"}, "jsonargparse": {"cli", "commands"}, "triton": {"ops"}}
+ONLY_IN = {
+    "lightning": {"training"},
+    "jsonargparse": {"cli", "commands"},
+    "triton": {"ops"},
+    "faster_coco_eval": {"metrics"},
+}
 
 
 def find_imports(path: Path) -> set[str]:

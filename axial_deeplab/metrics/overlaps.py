@@ -7,6 +7,7 @@ times fewer than pixels.
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from axial_deeplab.data.panoptic_png import MAX_ID, find_runs, read_pixels
 from axial_deeplab.errors import InputError
@@ -53,6 +54,11 @@ def sum_pixels(overlaps: Overlaps, side: int) -> dict[int, int]:
     for pair, count in overlaps.items():
         pixels[pair[side]] = pixels.get(pair[side], 0) + count
     return pixels
+
+
+def to_array(values: Tensor | np.ndarray) -> np.ndarray:
+    """Return a map or mask as an array, from whatever device."""
+    return values.cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def _add_up(first: np.ndarray, second: np.ndarray, length: np.ndarray) -> Overlaps:

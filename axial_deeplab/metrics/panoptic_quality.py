@@ -18,7 +18,7 @@ from torch import Tensor
 from axial_deeplab.data.panoptic_json import PanopticJson, read_panoptic_json
 from axial_deeplab.data.panoptic_png import check_segments
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, read_overlaps, sum_pixels
+from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, read_overlaps, sum_pixels, to_array
 from axial_deeplab.records import VOID_ID, Category, Segment
 
 READERS = 2  # threads that decode PNGs
@@ -115,7 +115,7 @@ class PanopticQuality:
         for segment in (*truth_segments, *predicted_segments):
             if not 0 <= segment.category_id < len(self.categories):
                 raise InputError(f"segment {segment.id} has class {segment.category_id} of {len(self.categories)}")
-        overlaps = measure_overlaps(_to_array(truth_map), _to_array(predicted_map))
+        overlaps = measure_overlaps(to_array(truth_map), to_array(predicted_map))
         self._count(_Listed(truth_segments, "the truth"), _Listed(predicted_segments, "the prediction"), overlaps)
 
     def merge(self, other: "PanopticQuality") -> None:
@@ -244,7 +244,3 @@ def _average(classes: Sequence[ClassQuality]) -> Quality:
     n = sum(quality.n for quality in classes)
     pq, sq, rq = (sum(quality[i] for quality in classes) / max(n, 1) for i in range(3))
     return Quality(pq, sq, rq, n)
-
-
-def _to_array(panoptic_map: Tensor | np.ndarray) -> np.ndarray:
-    return panoptic_map.cpu().numpy() if isinstance(panoptic_map, Tensor) else panoptic_map

@@ -1,0 +1,172 @@
+"""Average precision (AP) of instances by the rules of COCO, computed by faster-coco-eval.
+
+Masks are kept as run lengths, some hundred bytes each, because the evaluator takes all of them at once. Needs the extra
+`eval`: pip install 'axial-deeplab[eval]'.
+
+Source: Lin et al., "Microsoft COCO: Common Objects in Context" (https://arxiv.org/abs/1405.0312); rules of
+cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from axial_deeplab.errors import InputError
+from axial_deeplab.metrics.averages import replace_nan
+from axial_deeplab.metrics.overlaps import to_array
+from axial_deeplab.records import Category, Segment
+
+FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+FIGURES_OF_RECALL = ("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large")
+
+
+@dataclass(frozen=True)
+class CocoPrecisionReport:
+    """What `CocoAveragePrecision.compute` found, fractions; NaN where there is nothing to find.
+
+    Attributes:
+        figures: The twelve numbers of COCO by name: AP, AP50, AP75, AP_small .. AR_large; recall with 1, 10 and 100
+            predictions an image.
+        per_class: AP by the dataset's category id, things only.
+    """
+
+    figures: dict[str, float]
+    per_class: dict[int, float]
+
+    def to_json(self) -> dict[str, float | None | dict[str, float | None]]:
+        """Return plain dictionaries; None stands for NaN, which JSON does not know."""
+        per_class = {str(category_id): replace_nan(ap) for category_id, ap in self.per_class.items()}
+        return {**{name: replace_nan(value) for name, value in self.figures.items()}, "per_class": per_class}
+
+
+class CocoAveragePrecision:
+    """Collect masks image by image.
+
+    Instances can be pickled: processes that each see a part of the images send theirs to one that merges, in any order.
+
+    Attributes:
+        categories: The classes, by contiguous id; stuff is passed over.
+    """
+
+    def __init__(self, categories: Sequence[Category]) -> None:
+        """Start without images; the position of a class in `categories` is its contiguous id.
+
+        Raises:
+            InputError: faster-coco-eval is not installed.
+        """
+        _import_evaluator()
+        self.categories = tuple(categories)
+        self._sizes: dict[int, tuple[int, int]] = {}  # by image
+        self._truth: list[dict[str, Any]] = []
+        self._found: list[dict[str, Any]] = []
+
+    def update(
+        self,
+        image_id: int,
+        truth: Iterable[tuple[Segment, Tensor | np.ndarray]],
+        instances: Iterable[tuple[Segment, Tensor | np.ndarray]],
+        *,
+        size: tuple[int, int],
+    ) -> None:
+        """Count one image.
+
+        Args:
+            image_id: Of equal scores those of smaller ids rank first; each image comes once.
+            truth: Segments with contiguous class, each with its mask, bool [height, width]; masks may overlap. `area`
+                decides what is small; 0 stands for the number of pixels. Crowd excuses predictions. `to_instances` of
+                a true panoptic map gives them.
+            instances: The same for the prediction, with scores; of each class the best 100 count.
+            size: Height and width in pixels.
+
+        Raises:
+            InputError: The image came before, a mask has another size, a score is not finite, or there is no such class.
+        """
+        if image_id in self._sizes:
+            raise InputError(f"the image {image_id} came before: count each image once")
+        actual = [
+            self._describe(image_id, segment, mask, size)
+            | {"iscrowd": int(segment.is_crowd), "area": segment.area or int(np.count_nonzero(to_array(mask)))}
+            for segment, mask in truth
+        ]
+        guessed = [
+            self._describe(image_id, segment, mask, size) | {"score": segment.score} for segment, mask in instances
+        ]
+        self._sizes[image_id] = size
+        self._truth += [entry for entry in actual if self._is_thing(entry)]
+        self._found += [entry for entry in guessed if self._is_thing(entry)]
+
+    def merge(self, other: "CocoAveragePrecision") -> None:
+        """Add the images of another accumulator over the same classes.
+
+        Raises:
+            InputError: The classes differ, or an image was counted by both.
+        """
+        if other.categories != self.categories:
+            raise InputError("counts over different classes cannot be merged: use one class list in all processes")
+        if both := sorted(self._sizes.keys() & other._sizes.keys())[:5]:
+            raise InputError(f"the images {both} were counted twice: give each image to one process")
+        self._sizes |= other._sizes
+        self._truth += other._truth
+        self._found += other._found
+
+    def compute(self) -> CocoPrecisionReport:
+        """Return the twelve numbers and the AP of each class of things; what was collected stays."""
+        things = [(number, category) for number, category in enumerate(self.categories) if category.is_thing]
+        names = (*FIGURES, *FIGURES_OF_RECALL)
+        if not self._truth or not things:
+            return CocoPrecisionReport(dict.fromkeys(names, math.nan), {c.id: math.nan for _, c in things})
+        evaluator = _import_evaluator()
+        dataset = {
+            "images": [{"id": i, "height": h, "width": w} for i, (h, w) in sorted(self._sizes.items())],
+            "categories": [{"id": number, "name": category.name} for number, category in things],
+            "annotations": [entry | {"id": number} for number, entry in enumerate(self._truth, start=1)],
+        }
+        truth = evaluator.COCO(dataset, print_function=_say_nothing)
+        evaluation = evaluator.COCOeval_faster(
+            truth, truth.loadRes([dict(entry) for entry in self._found]), "segm", print_function=_say_nothing
+        )
+        evaluation.run()
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # threshold, recall, class; all areas, 100 predictions
+        per_class = {category.id: _average(precision[:, :, row]) for row, (_, category) in enumerate(things)}
+        figures = [math.nan if value < 0 else float(value) for value in evaluation.stats[: len(names)]]
+        return CocoPrecisionReport(dict(zip(names, figures, strict=True)), per_class)
+
+    def _describe(
+        self, image_id: int, segment: Segment, mask: Tensor | np.ndarray, size: tuple[int, int]
+    ) -> dict[str, Any]:
+        if not 0 <= segment.category_id < len(self.categories):
+            raise InputError(f"segment {segment.id} has class {segment.category_id} of {len(self.categories)}")
+        if tuple(mask.shape) != tuple(size):
+            raise InputError(f"segment {segment.id} has a mask of {tuple(mask.shape)} pixels, the image has {size}")
+        if not math.isfinite(segment.score):
+            raise InputError(
+                f"segment {segment.id} has the score {segment.score}: instances are ranked by their scores"
+            )
+        runs = _import_evaluator().mask.encode(np.asfortranarray(to_array(mask) != 0, np.uint8))
+        return {"image_id": image_id, "category_id": segment.category_id, "segmentation": runs}
+
+    def _is_thing(self, entry: dict[str, Any]) -> bool:
+        return self.categories[entry["category_id"]].is_thing
+
+
+def _import_evaluator() -> ModuleType:
+    try:
+        import faster_coco_eval
+    except ImportError as error:
+        raise InputError("COCO's AP needs faster-coco-eval: pip install 'axial-deeplab[eval]'") from error
+    return faster_coco_eval
+
+
+def _average(precision: np.ndarray) -> float:
+    """Return the mean of what is not -1, the evaluator's sign for a class without truth."""
+    defined = precision[precision > -1]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def _say_nothing(*_: object) -> None:
+    """Take the evaluator's messages."""
