@@ -34,7 +34,7 @@ def divide(names: Sequence[str], share: float, seed: int, pattern: str | None = 
         if len(train) + len(groups[group]) <= wanted:
             train.update(groups[group])
     if not train:
-        train.update(min(groups.values(), key=lambda group: len(group)))
+        train.update(groups[min(groups, key=lambda group: len(groups[group]))])
     return ["train" if name in train else "val" for name in names]
 
 
