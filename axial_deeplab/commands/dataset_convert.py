@@ -4,7 +4,7 @@ from typing import Any
 
 from axial_deeplab.commands.parsing import make_parser, parse
 
-_FORMATS = ("labelme", "cvat-masks", "coco", "yolo", "instance-maps", "semantic")
+FORMAT_NAMES = ("labelme", "cvat-masks", "coco", "yolo", "instance-maps", "semantic")
 
 
 def run(arguments: list[str]) -> int:
@@ -37,7 +37,7 @@ def _make_parser() -> Any:
         "input", metavar="INPUT", help="folder of images and annotations; docs/datasets.md has the layouts"
     )
     parser.add_argument("--output", required=True, help="folder to make; it must be absent or empty")
-    parser.add_argument("--format", choices=_FORMATS, help="format of INPUT (default: what it looks like)")
+    parser.add_argument("--format", choices=FORMAT_NAMES, help="format of INPUT (default: what it looks like)")
     parser.add_argument("--classes", nargs="+", default=[], help="names in their order, or one .txt or .json file")
     parser.add_argument("--stuff", nargs="+", default=[], help="classes that have no separate objects")
     parser.add_argument("--things", nargs="+", default=[], help="classes that have, against what INPUT says")

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from axial_deeplab.cli import main
-from axial_deeplab.commands.dataset_convert import _FORMATS
+from axial_deeplab.commands.dataset_convert import FORMAT_NAMES
 from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
 from axial_deeplab.data.convert.detect import FORMATS, detect_format
 from axial_deeplab.data.convert.write import ConvertOptions, convert_dataset
@@ -64,7 +64,7 @@ def test_every_format_gives_the_same_pixels(name: str, tmp_path: Path) -> None:
 
 
 def test_command_line_knows_the_formats() -> None:
-    assert tuple(FORMATS) == _FORMATS == tuple(WRITERS)
+    assert tuple(FORMATS) == FORMAT_NAMES == tuple(WRITERS)
 
 
 def test_command_prints_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +90,15 @@ def test_dataset_yaml(tmp_path: Path) -> None:
         "colors": [list(category.color or ()) for category in categories],
     }
     assert len({tuple(color) for color in content["colors"]}) == 3
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_other_files_do_not_disturb(name: str, tmp_path: Path) -> None:
+    root = WRITERS[name](tmp_path / "source")
+    (root / "notes.json").write_text("[1, 2]")
+    for hidden in [*root.rglob("*.json"), *root.rglob("*.txt"), *root.rglob("*.png")]:
+        hidden.with_name(f"._{hidden.name}").write_bytes(b"\0\xff")
+    assert convert_dataset(root, tmp_path / "out").format == name
 
 
 @pytest.mark.parametrize("copy", [False, True])

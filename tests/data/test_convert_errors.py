@@ -113,6 +113,7 @@ CASES: list[tuple[str, Change, str]] = [
         ),
         "cannot tell the splits of instances_default.json, instances_more.json apart",
     ),
+    ("coco", write(INSTANCES, "{"), "instances_default.json is not valid JSON"),
     ("yolo", remove("data.yaml"), "data.yaml does not exist"),
     ("yolo", write("data.yaml", "names: 3"), "data.yaml: 'names' must be a list"),
     ("yolo", write("data.yaml", "{"), "data.yaml is not valid YAML"),

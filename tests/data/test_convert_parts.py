@@ -109,7 +109,7 @@ def test_division_leaves_no_split_empty() -> None:
 )
 def test_division_refuses(share: float, pattern: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
-        divide(["a.png", "b.png"], share, 0, pattern)
+        divide(["a.png", "b.png"], share, 0, pattern=pattern)
 
 
 def test_colors_differ_and_given_ones_stay() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from axial_deeplab.data.convert.classes import check_names
-from axial_deeplab.data.convert.json_file import parse_points, read_object, take
+from axial_deeplab.data.convert.json_file import list_visible, parse_points, peek, read_object, take
 from axial_deeplab.data.convert.rasterize import decode_runs, fill_polygon, parse_compressed_runs, place_mask
 from axial_deeplab.data.convert.record import BACKGROUND, SPLITS, LabeledImage, Patch, Shape, Size, Source, check_size
 from axial_deeplab.errors import InputError
@@ -21,9 +21,14 @@ _NEEDED = ("images", "annotations", "categories")
 
 def find_files(root: Path) -> dict[Path, dict[str, Any]]:
     """Return the JSON files of instances with their content; those called "instances_..." alone if there are any."""
-    paths = [path for pattern in _PATTERNS for path in sorted(root.glob(pattern))]
-    found = {path: content for path in paths if _is_instances(content := read_object(path))}
+    paths = [path for pattern in _PATTERNS for path in list_visible(root, pattern)]
+    found = {path: content for path in paths if _is_instances(content := _read(path))}
     return {path: content for path, content in found.items() if path.name.startswith("instances_")} or found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file; one with the name of an instance file must be sound, others may be anything."""
+    return read_object(path) if path.name.startswith(("instances_", "_annotations")) else peek(path)
 
 
 def _is_instances(content: dict[str, Any]) -> bool:
@@ -125,7 +130,7 @@ def _load(
 ) -> tuple[Shape, ...]:
     path, picture = paths
     if any(sides):
-        check_size(path, sides, picture, size)
+        check_size(path, sides, size, image=picture)
     shapes = []
     for entry in entries:
         where = f"{path}, annotation {entry['id']!r}"
@@ -154,10 +159,10 @@ def _fill(value: Any, where: str, size: Size) -> Patch:
 
 
 def _fill_runs(value: dict[str, Any], where: str, size: Size) -> Patch:
-    check_size(where, take(value, "size", list, where), "its image", size)
+    check_size(where, take(value, "size", list, where), size, image="its image")
     counts = take(value, "counts", (list, str), where)
     try:
         mask = decode_runs(parse_compressed_runs(counts) if isinstance(counts, str) else counts, size)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where}: {error}: export it again") from None
     return place_mask(mask, 0, 0, size)

@@ -91,7 +91,7 @@ def _load(paths: tuple[Path, Path, Path], categories: Sequence[Category], size: 
     class_map, object_map, picture = paths
     classes, objects = (read_color_labels(path, str(path)) for path in (class_map, object_map))
     for path, values in ((class_map, classes), (object_map, objects)):
-        check_size(path, values.shape, picture, size)
+        check_size(path, values.shape, size, image=picture)
     return IdMap(_match_colors(classes, categories, class_map), objects)
 
 

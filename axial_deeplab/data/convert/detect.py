@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from axial_deeplab.data.convert import coco_instances, cvat_masks, label_maps, labelme, yolo
+from axial_deeplab.data.convert.json_file import list_visible
 from axial_deeplab.data.convert.record import Source
 from axial_deeplab.errors import InputError
 
@@ -35,7 +36,7 @@ def detect_format(root: Path) -> str:
 
 
 def _has_labelme(root: Path) -> bool:
-    return any(labelme.is_labelme(path) for path in sorted(root.rglob("*.json")))
+    return any(labelme.is_labelme(path) for path in list_visible(root, "**/*.json"))
 
 
 def _has_cvat_masks(root: Path) -> bool:

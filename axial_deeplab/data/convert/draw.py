@@ -28,7 +28,7 @@ class Drawing(NamedTuple):
     empty: int = 0
 
 
-def draw_labels(labels: Labels, size: Size, categories: Sequence[Category], background: int | None) -> Drawing:
+def draw_labels(labels: Labels, size: Size, categories: Sequence[Category], *, background: int | None) -> Drawing:
     """Draw the annotations of one image.
 
     Args:

@@ -1,7 +1,6 @@
 """Read JSON and text files of other tools, and say in one line what is wrong with them."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axial_deeplab.errors import InputError
+
+MAX_COORDINATE = 1e7
+"""float: No image has coordinates beyond this, in pixels."""
 
 
 def read_text(path: Path) -> str:
@@ -34,21 +36,44 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
+def list_visible(folder: Path, pattern: str) -> list[Path]:
+    """Return the files that fit a pattern, sorted, without those that are hidden or in hidden folders."""
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: It is absent or no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}): export it again") from error
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
     Raises:
         InputError: It is absent, no JSON, or no object.
     """
-    try:
-        content = json.loads(read_text(path))
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}): export it again") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold an object, not a {type(content).__name__}")
     return content
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds, or an empty one if it holds none or cannot be read."""
+    try:
+        return read_object(path)
+    except InputError:
+        return {}
 
 
 def take(entry: Any, key: str, kind: type | tuple[type, ...], where: str, *, default: Any = None) -> Any:
@@ -74,10 +99,10 @@ def parse_points(values: Any, where: str, *, at_least: int) -> NDArray[np.float6
     """
     try:
         points = np.asarray(values, dtype=np.float64).reshape(-1, 2)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise InputError(f"{where}: the points must be pairs of numbers") from None
     if len(points) < at_least:
         raise InputError(f"{where}: has {len(points)} points, needs at least {at_least}: correct or remove it")
-    if not math.isfinite(points.sum()):
-        raise InputError(f"{where}: a coordinate is not finite: correct it")
+    if not (np.abs(points) < MAX_COORDINATE).all():
+        raise InputError(f"{where}: a coordinate is not finite or absurdly large: correct it")
     return points

@@ -163,23 +163,23 @@ def _find_things(pairs: Iterable[tuple[Path, Path]]) -> set[int]:
     things: set[int] = set()
     for semantic, instances in pairs:
         values, ids = (read_label_image(path, str(path)) for path in (semantic, instances))
-        check_size(semantic, values.shape, instances, (ids.shape[0], ids.shape[1]))
+        check_size(semantic, values.shape, (ids.shape[0], ids.shape[1]), image=instances)
         things |= set(np.unique(values[ids > 0]).tolist())
     return things
 
 
 def _load_instances(labels: Path, picture: Path, size: Size) -> IdMap:
     ids = read_label_image(labels, str(labels))
-    check_size(labels, ids.shape, picture, size)
+    check_size(labels, ids.shape, size, image=picture)
     return IdMap(np.where(ids > 0, 0, REST), ids)
 
 
 def _load_semantic(paths: tuple[Path, Path | None, Path], categories: Sequence[Category], size: Size) -> IdMap:
     semantic, instances, picture = paths
     values = read_label_image(semantic, str(semantic))
-    check_size(semantic, values.shape, picture, size)
+    check_size(semantic, values.shape, size, image=picture)
     ids = np.zeros_like(values) if instances is None else read_label_image(instances, str(instances))
-    check_size(instances or semantic, ids.shape, picture, size)
+    check_size(instances or semantic, ids.shape, size, image=picture)
     return IdMap(_match_values(values, categories, semantic), ids, crowd_zero=instances is not None)
 
 

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from axial_deeplab.data.convert.classes import make_categories, read_classes
-from axial_deeplab.data.convert.json_file import parse_points, read_lines, read_object, take
+from axial_deeplab.data.convert.json_file import (
+    list_visible,
+    parse_points,
+    peek,
+    read_json,
+    read_lines,
+    read_object,
+    take,
+)
 from axial_deeplab.data.convert.label_images import read_label_image
 from axial_deeplab.data.convert.rasterize import fill_circle, fill_polygon, place_mask
 from axial_deeplab.data.convert.record import (
@@ -42,7 +50,7 @@ class _File(NamedTuple):
 
 def is_labelme(path: Path) -> bool:
     """Tell whether labelme wrote a JSON file."""
-    return {"shapes", "imagePath"} <= read_object(path).keys()
+    return {"shapes", "imagePath"} <= peek(path).keys()
 
 
 def read(root: Path, classes: Sequence[str]) -> Source:
@@ -51,7 +59,7 @@ def read(root: Path, classes: Sequence[str]) -> Source:
     Raises:
         InputError: There is none, a file is malformed, or a label is not in a list that was given.
     """
-    files = [file for path in sorted(root.rglob("*.json")) if (file := _scan(path)) is not None]
+    files = [file for path in list_visible(root, "**/*.json") if (file := _scan(path)) is not None]
     if not files:
         raise InputError(f"{root} has no labelme file: looked for *.json with 'shapes' and 'imagePath'")
     categories = read_classes(classes) if classes else _read_categories(root, files)
@@ -61,8 +69,8 @@ def read(root: Path, classes: Sequence[str]) -> Source:
 
 def _scan(path: Path) -> _File | None:
     """Return what matters of a file, or None if labelme did not write it."""
-    content = read_object(path)
-    if not {"shapes", "imagePath"} <= content.keys():
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"shapes", "imagePath"} <= content.keys():
         return None
     shapes = enumerate(take(content, "shapes", list, str(path)))
     labels = frozenset(take(shape, "label", str, f"{path}, shape {number}") for number, shape in shapes)
@@ -104,7 +112,7 @@ def _decode(text: str, where: str) -> bytes:
 def _load(path: Path, picture: Path, positions: dict[str, int], size: Size) -> tuple[Shape, ...]:
     content = read_object(path)
     sides = zip(("imageHeight", "imageWidth"), size, strict=True)
-    check_size(path, [take(content, key, int, str(path), default=side) for key, side in sides], picture, size)
+    check_size(path, [take(content, key, int, str(path), default=side) for key, side in sides], size, image=picture)
     return tuple(
         _parse_shape(entry, number, positions, f"{path}, shape {number}", size)
         for number, entry in enumerate(take(content, "shapes", list, str(path)))
@@ -133,7 +141,7 @@ def _fill(entry: Any, where: str, size: Size) -> Patch:
         mask = read_label_image(data, where) > 0
         left, top = (round(value) for value in points.min(0).tolist())
         right, bottom = (round(value) for value in points.max(0).tolist())
-        check_size(where, mask.shape, "its box", (bottom - top + 1, right - left + 1))
+        check_size(where, mask.shape, (bottom - top + 1, right - left + 1), image="its box")
         return place_mask(mask, top, left, size)
     if kind == "rectangle":
         (left, top), (right, bottom) = points.min(0), points.max(0)

@@ -97,12 +97,12 @@ def take_split(relative: Path) -> tuple[str | None, str]:
     return split, (relative.relative_to(relative.parts[0]) if split else relative).as_posix()
 
 
-def check_size(file: Path | str, found: Sequence[int], image: Path | str, expected: Size) -> None:
+def check_size(file: Path | str, found: Sequence[int], expected: Size, *, image: Path | str) -> None:
     """Raise InputError, naming both, unless two sizes (height, width) are equal."""
     if tuple(found) == expected:
         return
     hint = "; they differ by a quarter turn, as EXIF orientation makes it" if tuple(found[::-1]) == expected else ""
-    sizes = [f"{height}×{width}" for height, width in (found, expected)]
+    sizes = ["×".join(map(str, sides)) for sides in (found, expected)]
     raise InputError(
         f"{file} is for {sizes[0]} pixels (height×width) but {image} has {sizes[1]}{hint}: make them equal"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from axial_deeplab.errors import InputError
 
 
-def divide(names: Sequence[str], share: float, seed: int, pattern: str | None = None) -> list[str]:
+def divide(names: Sequence[str], share: float, seed: int, *, pattern: str | None = None) -> list[str]:
     """Return "train" or "val" for each name; the same names in any order give the same division.
 
     Args:

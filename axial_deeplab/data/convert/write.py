@@ -113,7 +113,7 @@ def _choose_splits(images: Sequence[LabeledImage], options: ConvertOptions) -> l
         if len({image.file_name for image in images}) < len(images):  # equal names in the splits of the source
             images = [image._replace(file_name=f"{image.split or 'all'}/{image.file_name}") for image in images]
         _check_names([(None, image.file_name) for image in images])
-        splits = divide([image.file_name for image in images], options.split, options.seed, options.group)
+        splits = divide([image.file_name for image in images], options.split, options.seed, pattern=options.group)
         images = [image._replace(split=split) for image, split in zip(images, splits, strict=True)]
     _check_names([(image.split, image.file_name) for image in images])
     ids = {image.image_id for image in images}
@@ -141,7 +141,7 @@ def _write_set(folder: Path, images: Sequence[LabeledImage], job: _Job, report: 
                 json_path = folder / "annotations" / f"panoptic_{split}.json"
                 writers[split] = stack.enter_context(PanopticWriter(json_path, job.categories))
             size = _place_image(image, folder / "images" / split / image.file_name, copy=job.copy)
-            drawing = draw_labels(image.load(size), size, job.categories, job.background)
+            drawing = draw_labels(image.load(size), size, job.categories, background=job.background)
             prediction = PanopticPrediction(torch.from_numpy(drawing.ids), drawing.segments)
             writers[split].add(image.image_id or 0, image.file_name, prediction)
             report.add(split, image.file_name, drawing)

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from axial_deeplab.data.convert.classes import make_categories, read_classes
-from axial_deeplab.data.convert.json_file import parse_points, read_text
+from axial_deeplab.data.convert.json_file import list_visible, parse_points, read_text
 from axial_deeplab.data.convert.label_images import list_pictures
 from axial_deeplab.data.convert.rasterize import fill_polygon
 from axial_deeplab.data.convert.record import SPLITS, LabeledImage, Shape, Size, Source, take_split
@@ -45,7 +45,9 @@ def read(root: Path, classes: Sequence[str]) -> Source:
     images = []
     for image_folder, label_folder, outer_split in folders:
         pictures = list_pictures(image_folder)
-        labels = {path.relative_to(label_folder).with_suffix("").as_posix() for path in label_folder.rglob("*.txt")}
+        labels = {
+            path.relative_to(label_folder).with_suffix("").as_posix() for path in list_visible(label_folder, "**/*.txt")
+        }
         if lonely := sorted(labels - pictures.keys() - {"classes"}):
             raise InputError(f"{label_folder / lonely[0]}.txt has no image in {image_folder}: restore or remove it")
         for key, picture in pictures.items():
