@@ -216,6 +216,26 @@ def test_cvat_keeps_splits_of_image_sets(tmp_path: Path) -> None:
     assert CocoPanopticDataset(tmp_path / "out", "val")[0].file_name == "b.png"
 
 
+def test_palettes_count_by_color_in_cvat_and_by_index_in_maps(tmp_path: Path) -> None:
+    root = write_cvat_masks(tmp_path / "cvat")
+    for path in root.glob("Segmentation*/*.png"):
+        with Image.open(path) as image:
+            image.convert("P", palette=Image.Palette.ADAPTIVE).save(path)
+    convert_dataset(root, tmp_path / "out")
+    dataset = CocoPanopticDataset(tmp_path / "out", "train")
+    np.testing.assert_array_equal(
+        read_names(dataset, dataset[0]), np.array(["background", "cat", "dog"])[make_classes()]
+    )
+    root = write_semantic(tmp_path / "semantic")
+    for path in root.glob("semantic/*.png"):
+        with Image.open(path) as image:
+            indices = image.copy()
+        indices.putpalette([200, 10, 10] * 3)
+        assert indices.mode == "P"
+        indices.save(path)
+    assert convert_dataset(root, tmp_path / "again").segments.total() == 6
+
+
 def test_yolo_in_split_folders_with_images_without_objects(tmp_path: Path) -> None:
     root = write_yolo(tmp_path / "source")
     for folder in ("images", "labels"):
