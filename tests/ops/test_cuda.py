@@ -105,7 +105,12 @@ def test_compiles_ahead_of_time(capability: tuple[int, int], length: int, key_di
     pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
     limit = (163 if capability == (8, 0) else 227 if capability == (9, 0) else 99) * 1024
     g = describe_call(length, key_dim)
-    for name, plan in (("forward", plan_forward(g, limit, keep_lse=True)), ("backward", plan_backward(g, limit))):
+    plans = (
+        ("forward", plan_forward(g, limit, keep_lse=True, normed=True)),
+        ("forward", plan_forward(g, limit, keep_lse=False, merge=True, relu=True)),
+        ("backward", plan_backward(g, limit, normed=True)),
+    )
+    for name, plan in plans:
         if plan is not None:
             assert compile_kernel(name, plan.constants, capability).startswith(b"\x7fELF")
 
