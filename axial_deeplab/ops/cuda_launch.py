@@ -1,6 +1,6 @@
 """Launch the CUDA kernels: the tensor cores' way to what the Triton kernels compute, in bfloat16.
 
-Same arguments, same results (`triton_launch`), so that one call may go forward with one and backward with the other.
+Same arguments, same results (`triton_launch`), but logits rounded in another way: a call keeps to one kind in both passes.
 """
 
 import ctypes

@@ -1,10 +1,10 @@
 """Kernels for the batch statistics of the similarity terms, from the packed map: no pair is ever stored.
 
-The content term of a line needs only the sums and the Gram matrices of its queries and keys (`global_moments`), or, where a
-query does not see all keys, its products tile by tile (`local_moments`). The position terms need, for every position and head,
+The content term of a line needs only the sums and the Gram matrices of its queries and keys (`global_moments`); where a query
+does not see all keys, its products tile by tile (triton_local_moments.py). The position terms need, for each position and head,
 the sum of the queries over all lines and their Gram matrix (`line_grams`), because all lines meet the same table rows.
 
-The first and the last take `GROUP` neighboring heads at once: of a Gram matrix of `BD` channels they use the blocks of a head.
+Both take `GROUP` neighboring heads at once: of a Gram matrix of `BD` channels they use the blocks of a head.
 
 With `NORMED` every kernel applies the batch norm before the attention to what it loads: `affine` holds the scales of all
 channels, then the shifts. Gradients are added to what `grad_qkv` holds, and are those of the normalised map.
