@@ -82,7 +82,9 @@ def _open_split(root: str, split: str, config: DataConfig) -> CocoPanopticDatase
     images, annotations = (
         None if path is None else path.replace("{split}", split) for path in (config.images, config.annotations)
     )
-    return CocoPanopticDataset(root, split, images=images, annotations=annotations)
+    return CocoPanopticDataset(
+        root, split, images=images, annotations=annotations, layout=config.layout, version=config.version
+    )
 
 
 def encode_batch(batch: Batch, recipe: Recipe) -> EncodedBatch:

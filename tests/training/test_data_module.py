@@ -76,7 +76,7 @@ def test_scored_scenes_are_none_of_those_learned() -> None:
 def test_missing_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--data\.root PATH"):
         open_datasets(DataConfig())
-    with pytest.raises(InputError, match="has no split 'train'"):
+    with pytest.raises(InputError, match="has no known layout"):
         open_datasets(DataConfig(root=str(tmp_path)))
 
 
