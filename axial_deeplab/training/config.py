@@ -38,7 +38,7 @@ class DataConfig:
 
     Attributes:
         dataset: "coco_panoptic" reads a folder, in any layout; "scenes" draws procedural ones.
-        root: Folder of the dataset; not used for scenes.
+        root: Folder of the dataset; scenes have none.
         layout: How the folder is laid out; "auto" finds out.
         version: Of Mapillary Vistas, "1.2" or "2.0"; never guessed.
         train_split: Split to learn from.

@@ -41,7 +41,8 @@ def test_cityscapes_reads_alike_with_and_without_the_official_files(train_ids: b
         assert first.file_name == f"{first.file_name[:6]}/{first.image_id}_leftImg8bit.png"
     segments = [segment for record in raw for segment in record.segments]
     crowds = [segment for segment in segments if segment.is_crowd]
-    assert crowds and all(segment.is_thing and segment.id < 1000 for segment in crowds)
+    assert crowds
+    assert all(segment.is_thing and segment.id < 1000 for segment in crowds)
     assert any(segment.id >= 24000 for segment in segments)
 
 
