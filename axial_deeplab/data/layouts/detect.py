@@ -10,7 +10,7 @@ from axial_deeplab.data.layouts.split import ImageFile, SplitIndex
 from axial_deeplab.errors import InputError
 
 Layout = Literal["auto", "coco", "cityscapes", "mapillary"]
-_TESTS = {"coco": is_coco, "cityscapes": is_cityscapes, "mapillary": is_mapillary}
+_RECOGNIZERS = {"coco": is_coco, "cityscapes": is_cityscapes, "mapillary": is_mapillary}
 
 
 def detect_layout(root: Path) -> str:
@@ -21,7 +21,7 @@ def detect_layout(root: Path) -> str:
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give the root of a data set")
-    found = [name for name, test in _TESTS.items() if test(root)]
+    found = [name for name, recognizes in _RECOGNIZERS.items() if recognizes(root)]
     if len(found) > 1:
         raise InputError(f"{root} looks like {' and '.join(found)}: say which one with --data.layout")
     if not found:
