@@ -1,15 +1,19 @@
-"""Miniature copies of data sets, laid out as their owners ship them."""
+"""Miniature copies of data sets, laid out as their owners ship them, and what damages and refuses them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from axial_deeplab.data.catalog import load_catalog
+from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
 from axial_deeplab.data.panoptic_png import encode_ids
 from axial_deeplab.data.panoptic_writer import PanopticWriter
+from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category, PanopticPrediction, Segment
 from tests.data.convert_sources import write_json, write_picture
 from tests.oracles.street_scenes import HEIGHT, WIDTH, make_scene
@@ -124,3 +128,23 @@ def _write_mapillary_split(folder: Path, version: str, names: str, labels: list[
         ],
     }
     write_json(panoptic / {"1.2": "panoptic_2018.json", "2.0": "panoptic_2020.json"}[version], content)
+
+
+def assert_refused(root: Path, split: str, *parts: str, **options: str) -> None:
+    """Check that opening a split and reading all of it fails in one line."""
+    with pytest.raises(InputError) as caught:
+        list(CocoPanopticDataset(root, split, **options))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def repaint(path: Path, old: int, new: int) -> None:
+    pixels = np.array(Image.open(path))
+    assert (pixels == old).any()
+    pixels[pixels == old] = new
+    Image.fromarray(pixels).save(path)

@@ -24,7 +24,6 @@ from axial_deeplab.data.layouts.split import (
     refuse_unlabeled,
 )
 from axial_deeplab.data.panoptic_json import (
-    ImageId,
     PanopticJson,
     load_object,
     parse_images,
@@ -78,8 +77,7 @@ def index_coco(root: Path, split: str, given: GivenPaths = (None, None, None)) -
         InputError: There is no such split, a file is malformed, or images and annotations do not go together.
     """
     paths = _choose_paths(root, split, given)
-    described = given[1] is None and (root / FILE_NAME).is_file()
-    if described:
+    if given[1] is None and (root / FILE_NAME).is_file():
         content = _read_described(root / FILE_NAME, split, paths.annotations)
     else:
         content = read_panoptic_json(paths.annotations)
@@ -145,11 +143,9 @@ def _find_masks(root: Path, annotations: Path) -> Path:
 
 def _check_images(content: PanopticJson) -> None:
     """Raise InputError unless the file describes exactly the images that it lists."""
-    images: dict[ImageId, object] = {**content.images}
-    annotations: dict[ImageId, object] = {**content.annotations}
     for present, absent, first, second in (
-        ("image", "annotation", images, annotations),
-        ("annotation", "image", annotations, images),
+        ("image", "annotation", content.images, content.annotations),
+        ("annotation", "image", content.annotations, content.images),
     ):
         lonely = [image_id for image_id in first if image_id not in second]
         if lonely:
