@@ -65,6 +65,10 @@ class PanopticWriter:
             InputError: The id or the name was there before or leads out of the folder, map and segments do not agree, or
                 the PNG cannot be written.
         """
+        write_ids(self.list(image_id, file_name, prediction), prediction.panoptic_map.cpu().numpy())
+
+    def list(self, image_id: int | str, file_name: str, prediction: PanopticPrediction) -> Path:
+        """Do as `add`, but leave the PNG to the caller, who may write it elsewhere: return where `write_ids` shall put it."""
         name = Path(file_name).with_suffix(".png").as_posix()
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(f"{file_name} leads out of {self.folder}: name images relative to their set")
@@ -76,10 +80,10 @@ class PanopticWriter:
         boxes = _measure_segments(ids)
         check_segments(boxes, prediction.segments, file_name)
         segments_info = [self._describe(segment, *boxes[segment.id]) for segment in prediction.segments]
-        write_png(self.folder / name, encode_ids(ids))
         height, width = ids.shape
         self._images[image_id] = {"id": image_id, "file_name": file_name, "width": width, "height": height}
         self._annotations[name] = {"image_id": image_id, "file_name": name, "segments_info": segments_info}
+        return self.folder / name
 
     def close(self) -> None:
         """Write the JSON.
@@ -108,6 +112,15 @@ class PanopticWriter:
             "isthing": int(segment.is_thing),
             "score": float(segment.score),
         }
+
+
+def write_ids(path: Path, ids: np.ndarray) -> None:
+    """Write a map of segment ids, integer [height, width], as a panoptic PNG.
+
+    Raises:
+        InputError: An id does not fit, or the file cannot be written.
+    """
+    write_png(path, encode_ids(ids))
 
 
 def _measure_segments(ids: np.ndarray) -> dict[int, tuple[int, Box]]:

@@ -33,7 +33,10 @@ def encode_segments(ids: NDArray[np.integer], wanted: Collection[int] | None = N
     order = np.argsort(owner, kind="stable")
     owner, end, length = owner[order], end[order], length[order]
     found, first = np.unique(owner, return_index=True)
-    counts = [_list_counts(*part, pixels.size) for part in _split(first, end, length)]
+    if not found.size:
+        return {}
+    groups = zip(np.split(end, first[1:]), np.split(length, first[1:]), strict=True)
+    counts = [_list_counts(*group, total=pixels.size) for group in groups]
     return dict(zip(found.tolist(), _compress(counts), strict=True))
 
 
@@ -85,12 +88,7 @@ def decode_runs(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool
     return np.repeat(values, lengths).reshape(size[1], size[0]).T
 
 
-def _split(first: NDArray, *arrays: NDArray) -> list[tuple[NDArray, ...]]:
-    """Cut arrays where groups begin; group by group."""
-    return list(zip(*(np.split(array, first[1:]) for array in arrays), strict=True)) if first.size else []
-
-
-def _list_counts(end: NDArray, length: NDArray, total: int) -> NDArray[np.int64]:
+def _list_counts(end: NDArray, length: NDArray, *, total: int) -> NDArray[np.int64]:
     """Return the run lengths of a mask whose runs end before `end`, in a map of `total` pixels."""
     counts = np.empty((len(end), 2), np.int64)
     counts[:, 0] = end - length
@@ -102,8 +100,6 @@ def _list_counts(end: NDArray, length: NDArray, total: int) -> NDArray[np.int64]
 
 def _compress(masks: Sequence[NDArray[np.int64]]) -> list[str]:
     """Return the compressed form of the run lengths of each mask; one pass over all of them."""
-    if not masks:
-        return []
     differences = []
     for counts in masks:
         values = counts.copy()
