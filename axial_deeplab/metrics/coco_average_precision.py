@@ -128,24 +128,14 @@ class CocoAveragePrecision:
     def compute(self) -> CocoPrecisionReport:
         """Return the twelve numbers and the AP of each class of things; what was collected stays."""
         things = [(number, category) for number, category in enumerate(self.categories) if category.is_thing]
-        names = (*FIGURES, *FIGURES_OF_RECALL)
-        if not self._truth or not things:
-            return CocoPrecisionReport(dict.fromkeys(names, math.nan), {c.id: math.nan for _, c in things})
-        evaluator = _import_evaluator()
         number = {image_id: position for position, image_id in enumerate(sorted(self._sizes, key=_rank))}
         dataset = {
             "images": [{"id": number[i], "height": h, "width": w} for i, (h, w) in self._sizes.items()],
             "categories": [{"id": position, "name": category.name} for position, category in things],
             "annotations": [self._expand(entry, number) | {"id": n} for n, entry in enumerate(self._truth, start=1)],
         }
-        truth = evaluator.COCO(dataset, print_function=_say_nothing)
-        found = truth.loadRes([self._expand(entry, number) for entry in self._found])
-        evaluation = evaluator.COCOeval_faster(truth, found, "segm", print_function=_say_nothing)
-        evaluation.run()
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # threshold, recall, class; all areas, 100 predictions
-        per_class = {category.id: _average(precision[:, :, row]) for row, (_, category) in enumerate(things)}
-        figures = [math.nan if value < 0 else float(value) for value in evaluation.stats[: len(names)]]
-        return CocoPrecisionReport(dict(zip(names, figures, strict=True)), per_class)
+        found = [self._expand(entry, number) for entry in self._found]
+        return evaluate_instances(dataset, found, [category for _, category in things])
 
     def _describe(self, image_id: ImageId, segment: Segment, runs: str) -> dict[str, Any]:
         if not 0 <= segment.category_id < len(self.categories):
@@ -163,6 +153,32 @@ class CocoAveragePrecision:
 
     def _is_thing(self, entry: dict[str, Any]) -> bool:
         return self.categories[entry["category_id"]].is_thing
+
+
+def evaluate_instances(
+    dataset: dict[str, Any], found: list[dict[str, Any]], categories: Sequence[Category]
+) -> CocoPrecisionReport:
+    """Run the evaluator.
+
+    Args:
+        dataset: The truth, in the form of a COCO instances file; changed on the way.
+        found: The results, in the form of a COCO results file; changed on the way.
+        categories: In ascending order of the ids that `dataset` has for them.
+
+    Raises:
+        InputError: faster-coco-eval is not installed.
+    """
+    names = (*FIGURES, *FIGURES_OF_RECALL)
+    if not dataset["annotations"] or not categories:
+        return CocoPrecisionReport(dict.fromkeys(names, math.nan), {c.id: math.nan for c in categories})
+    evaluator = _import_evaluator()
+    truth = evaluator.COCO(dataset, print_function=_say_nothing)
+    evaluation = evaluator.COCOeval_faster(truth, truth.loadRes(found), "segm", print_function=_say_nothing)
+    evaluation.run()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # threshold, recall, class; all areas, 100 predictions
+    per_class = {category.id: _average(precision[:, :, row]) for row, category in enumerate(categories)}
+    figures = [math.nan if value < 0 else float(value) for value in evaluation.stats[: len(names)]]
+    return CocoPrecisionReport(dict(zip(names, figures, strict=True)), per_class)
 
 
 def _encode(
