@@ -12,7 +12,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--ground-truth",
         required=True,
-        help="COCO JSON of the truth, panoptic (its PNGs lie in the folder of its name) or instances; or Cityscapes' gtFine/val",
+        help="COCO JSON of the truth, panoptic (PNGs in the folder of its name) or instances; or Cityscapes' gtFine/val",
     )
     parser.add_argument(
         "--predictions",

@@ -25,7 +25,7 @@ from axial_deeplab.metrics.mean_iou import MeanIoU
 from axial_deeplab.metrics.overlaps import Overlaps, check_sizes, map_ids, measure_overlaps
 from axial_deeplab.metrics.pairs import PanopticPair, list_pairs
 from axial_deeplab.metrics.score_cityscapes import score_street_instances, score_street_semantic
-from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, measure_files
+from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, list_tasks, measure_files
 from axial_deeplab.metrics.workers import Workers
 from axial_deeplab.records import IGNORE_LABEL, VOID_ID, Category
 
@@ -38,13 +38,17 @@ def score_files(
     Args:
         ground_truth: A JSON file, whose PNGs lie in the folder of its name, or a folder of Cityscapes.
         predictions: As the table above says.
-        tasks: Some of "panoptic", "instance" and "semantic"; by default all that the files allow.
+        tasks: Some of "panoptic", "instance" and "semantic"; by default all that the files allow, instances only if
+            they have scores.
         processes: How many decode and compare.
 
     Raises:
         InputError: A file is absent or broken, an image has no prediction, or the files do not hold a task; names it.
     """
     truth_path, path = Path(ground_truth), Path(predictions)
+    for file in (truth_path, path):
+        if not file.exists():
+            raise InputError(f"{file} does not exist: check the path")
     if truth_path.is_dir():
         truth_files = find_truth(truth_path)
         if any(path.rglob("*_pred.txt")):
@@ -71,6 +75,8 @@ def _require(task: str, tasks: Sequence[str] | None, path: Path) -> None:
 
 def _score_panoptic(truth: PanopticJson, path: Path, tasks: Sequence[str] | None, processes: int) -> TaskReport:
     pairs = list_pairs(truth, path)
+    if tasks is None and all(segment.score == 1 for pair in pairs for segment in pair.predicted_segments):
+        tasks = [task for task in list_tasks(truth.categories) if task != "instance"]  # nothing to rank by
     scores = TaskScores(truth.categories, tasks)
     with Workers(processes, None) as workers:
         jobs = ((pair, scores.choose_things(pair.truth_segments, pair.predicted_segments)) for pair in pairs)
