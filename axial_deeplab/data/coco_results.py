@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from axial_deeplab.data.catalog import CategoryMap
 from axial_deeplab.data.convert.json_file import read_json, take
-from axial_deeplab.data.files import write_json
+from axial_deeplab.data.files import join_json, to_json_text, write_atomic
 from axial_deeplab.data.panoptic_json import ImageId
 from axial_deeplab.data.run_lengths import compress_runs, encode_segments, parse_compressed_runs
 from axial_deeplab.errors import InputError
@@ -95,7 +95,7 @@ class InstanceWriter:
         """
         self.json_path = Path(json_path)
         self._category_map = CategoryMap(categories)
-        self._results: list[dict[str, Any]] = []
+        self._results: list[str] = []  # JSON, much smaller than dictionaries
         self._image_ids: set[ImageId] = set()
         try:
             self.json_path.unlink(missing_ok=True)
@@ -124,14 +124,13 @@ class InstanceWriter:
         things = sorted((s for s in prediction.segments if s.is_thing), key=lambda segment: -segment.score)
         runs = encode_segments(ids, [segment.id for segment in things])
         for segment in things:
-            self._results.append(
-                {
-                    "image_id": image_id,
-                    "category_id": self._category_map.to_dataset(segment.category_id),
-                    "segmentation": {"size": list(ids.shape), "counts": runs[segment.id]},
-                    "score": float(segment.score),
-                }
-            )
+            result = {
+                "image_id": image_id,
+                "category_id": self._category_map.to_dataset(segment.category_id),
+                "segmentation": {"size": list(ids.shape), "counts": runs[segment.id]},
+                "score": float(segment.score),
+            }
+            self._results.append(to_json_text(result))
 
     def close(self) -> None:
         """Write the file.
@@ -139,4 +138,4 @@ class InstanceWriter:
         Raises:
             InputError: It cannot be written.
         """
-        write_json(self.json_path, self._results)
+        write_atomic(self.json_path, lambda file: file.write(f"{join_json(self._results)}\n".encode()))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from axial_deeplab.data.catalog import CategoryMap
-from axial_deeplab.data.files import write_json, write_png
+from axial_deeplab.data.files import join_json, to_json_text, write_atomic, write_png
 from axial_deeplab.data.panoptic_png import check_segments, encode_ids, find_runs
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category, PanopticPrediction, Segment
@@ -37,8 +37,8 @@ class PanopticWriter:
         if self.json_path.suffix != ".json":
             raise InputError(f"{json_path} must end in .json: the PNGs go into the folder of the same name without it")
         self._category_map = CategoryMap(categories)
-        self._images: dict[int | str, dict[str, Any]] = {}
-        self._annotations: dict[str, dict[str, Any]] = {}
+        self._images: dict[int | str, str] = {}  # JSON, much smaller than dictionaries
+        self._annotations: dict[str, str] = {}
         try:
             self.json_path.unlink(missing_ok=True)
         except OSError as error:
@@ -81,8 +81,9 @@ class PanopticWriter:
         check_segments(boxes, prediction.segments, file_name)
         segments_info = [self._describe(segment, *boxes[segment.id]) for segment in prediction.segments]
         height, width = ids.shape
-        self._images[image_id] = {"id": image_id, "file_name": file_name, "width": width, "height": height}
-        self._annotations[name] = {"image_id": image_id, "file_name": name, "segments_info": segments_info}
+        image = {"id": image_id, "file_name": file_name, "width": width, "height": height}
+        annotation = {"image_id": image_id, "file_name": name, "segments_info": segments_info}
+        self._images[image_id], self._annotations[name] = to_json_text(image), to_json_text(annotation)
         return self.folder / name
 
     def close(self) -> None:
@@ -95,12 +96,13 @@ class PanopticWriter:
             {"id": c.id, "name": c.name, "isthing": int(c.is_thing)} | ({"color": list(c.color)} if c.color else {})
             for c in self._category_map.categories
         ]
-        content = {
-            "images": list(self._images.values()),
-            "annotations": list(self._annotations.values()),
-            "categories": categories,
+        parts = {
+            "images": join_json(self._images.values()),
+            "annotations": join_json(self._annotations.values()),
+            "categories": to_json_text(categories),
         }
-        write_json(self.json_path, content)
+        text = ", ".join(f'"{key}": {part}' for key, part in parts.items())
+        write_atomic(self.json_path, lambda file: file.write(f"{{{text}}}\n".encode()))
 
     def _describe(self, segment: Segment, area: int, box: Box) -> dict[str, Any]:
         return {

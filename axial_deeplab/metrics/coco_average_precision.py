@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -46,6 +46,17 @@ class CocoPrecisionReport:
         return {**{name: replace_nan(value) for name, value in self.figures.items()}, "per_class": per_class}
 
 
+class _Mask(NamedTuple):
+    """One instance as it is kept."""
+
+    image_id: ImageId
+    category_id: int
+    runs: str
+    score: float
+    area: int  # as its file says, 0 where it does not
+    is_crowd: int
+
+
 class CocoAveragePrecision:
     """Collect masks image by image.
 
@@ -64,8 +75,8 @@ class CocoAveragePrecision:
         _import_evaluator()
         self.categories = tuple(categories)
         self._sizes: dict[ImageId, tuple[int, int]] = {}  # by image
-        self._truth: list[dict[str, Any]] = []
-        self._found: list[dict[str, Any]] = []
+        self._truth: list[_Mask] = []
+        self._found: list[_Mask] = []
 
     def update(
         self,
@@ -101,15 +112,11 @@ class CocoAveragePrecision:
         """Count one image whose masks are compressed run lengths (`data.run_lengths`); else as `update`."""
         if image_id in self._sizes:
             raise InputError(f"the image {image_id!r} came before: count each image once")
-        actual = [
-            self._describe(image_id, segment, runs)
-            | {"iscrowd": int(segment.is_crowd), "area": segment.area or sum(parse_compressed_runs(runs)[1::2])}
-            for segment, runs in truth
-        ]
-        guessed = [self._describe(image_id, segment, runs) | {"score": segment.score} for segment, runs in instances]
+        masks = [self._keep(image_id, segment, runs) for segment, runs in truth]
+        guesses = [self._keep(image_id, segment, runs) for segment, runs in instances]
         self._sizes[image_id] = size
-        self._truth += [entry for entry in actual if self._is_thing(entry)]
-        self._found += [entry for entry in guessed if self._is_thing(entry)]
+        self._truth += [mask for mask in masks if self.categories[mask.category_id].is_thing]
+        self._found += [mask for mask in guesses if self.categories[mask.category_id].is_thing]
 
     def merge(self, other: "CocoAveragePrecision") -> None:
         """Add the images of another accumulator over the same classes.
@@ -129,30 +136,31 @@ class CocoAveragePrecision:
         """Return the twelve numbers and the AP of each class of things; what was collected stays."""
         things = [(number, category) for number, category in enumerate(self.categories) if category.is_thing]
         number = {image_id: position for position, image_id in enumerate(sorted(self._sizes, key=_rank))}
+        truth = [
+            self._expand(mask, number) | {"id": n, "area": mask.area or _measure(mask.runs), "iscrowd": mask.is_crowd}
+            for n, mask in enumerate(self._truth, start=1)
+        ]
         dataset = {
             "images": [{"id": number[i], "height": h, "width": w} for i, (h, w) in self._sizes.items()],
             "categories": [{"id": position, "name": category.name} for position, category in things],
-            "annotations": [self._expand(entry, number) | {"id": n} for n, entry in enumerate(self._truth, start=1)],
+            "annotations": truth,
         }
-        found = [self._expand(entry, number) for entry in self._found]
+        found = [self._expand(mask, number) | {"score": mask.score} for mask in self._found]
         return evaluate_instances(dataset, found, [category for _, category in things])
 
-    def _describe(self, image_id: ImageId, segment: Segment, runs: str) -> dict[str, Any]:
+    def _keep(self, image_id: ImageId, segment: Segment, runs: str) -> _Mask:
         if not 0 <= segment.category_id < len(self.categories):
             raise InputError(f"segment {segment.id} has class {segment.category_id} of {len(self.categories)}")
         if not math.isfinite(segment.score):
             raise InputError(
                 f"segment {segment.id} has the score {segment.score}: instances are ranked by their scores"
             )
-        return {"image_id": image_id, "category_id": segment.category_id, "segmentation": runs}
+        return _Mask(image_id, segment.category_id, runs, segment.score, segment.area, int(segment.is_crowd))
 
-    def _expand(self, entry: dict[str, Any], number: dict[ImageId, int]) -> dict[str, Any]:
-        """Return an entry in the form of the evaluator."""
-        runs = {"size": list(self._sizes[entry["image_id"]]), "counts": entry["segmentation"]}
-        return entry | {"image_id": number[entry["image_id"]], "segmentation": runs}
-
-    def _is_thing(self, entry: dict[str, Any]) -> bool:
-        return self.categories[entry["category_id"]].is_thing
+    def _expand(self, mask: _Mask, number: dict[ImageId, int]) -> dict[str, Any]:
+        """Return a mask in the form of the evaluator."""
+        runs = {"size": list(self._sizes[mask.image_id]), "counts": mask.runs}
+        return {"image_id": number[mask.image_id], "category_id": mask.category_id, "segmentation": runs}
 
 
 def evaluate_instances(
@@ -188,6 +196,11 @@ def _encode(
         if tuple(mask.shape) != tuple(size):
             raise InputError(f"segment {segment.id} has a mask of {tuple(mask.shape)} pixels, the image has {size}")
         yield segment, encode_mask(to_array(mask) != 0)
+
+
+def _measure(runs: str) -> int:
+    """Return the number of pixels of a mask."""
+    return sum(parse_compressed_runs(runs)[1::2])
 
 
 def _rank(image_id: ImageId) -> tuple[bool, ImageId]:
