@@ -1,7 +1,8 @@
 """Spread the work on images over processes, with results in the order of the images and few of them in memory.
 
-Processes are started anew, not forked: a fork in the midst of other threads can hang. Programs that ask for more than one
-need the usual guard, `if __name__ == "__main__"`.
+Processes are not forked from this one, which can hang in the midst of other threads: where the system can, they are forked from
+a server that has imported what they need, elsewhere started anew. Programs that ask for more than one need the usual
+guard, `if __name__ == "__main__"`.
 """
 
 import multiprocessing
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,8 +46,7 @@ class Workers:
             self._executor, self._call = ThreadPoolExecutor(THREADS), partial(_call, shared)
             _keep_freed_memory()
         else:
-            context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(shared,))
+            self._executor = ProcessPoolExecutor(processes, _choose_context(), initializer=_start, initargs=(shared,))
             self._call = _call_shared
         self._ahead = 2 * max(processes, THREADS)
 
@@ -71,6 +72,15 @@ class Workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _choose_context() -> BaseContext:
+    """Return how to start processes; with a server, torch is imported once, not in each of them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["axial_deeplab.metrics.score_files"])
+    return context
 
 
 def _start(shared: object) -> None:
