@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from axial_deeplab.data.augment import AugmentConfig
+from axial_deeplab.data.layouts.detect import Layout
 from axial_deeplab.data.transforms import Preprocess
 from axial_deeplab.errors import InputError
 from axial_deeplab.panoptic.losses import LossWeights
@@ -36,8 +37,10 @@ class DataConfig:
     """Which images.
 
     Attributes:
-        dataset: "coco_panoptic" reads a folder in COCO-panoptic format, "scenes" draws procedural ones.
-        root: Folder of the dataset; not used for scenes.
+        dataset: "coco_panoptic" reads a folder, in any layout; "scenes" draws procedural ones.
+        root: Folder of the dataset; scenes have none.
+        layout: How the folder is laid out; "auto" finds out.
+        version: Of Mapillary Vistas, "1.2" or "2.0"; never guessed.
         train_split: Split to learn from.
         val_split: Split to score.
         images: Folder of the images, relative to `root`, of a set in none of the known layouts; `{split}` stands for the
@@ -51,6 +54,8 @@ class DataConfig:
 
     dataset: Literal["coco_panoptic", "scenes"] = "coco_panoptic"
     root: str | None = None
+    layout: Layout = "auto"
+    version: str | None = None
     train_split: str = "train"
     val_split: str = "val"
     images: str | None = None
