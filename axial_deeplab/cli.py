@@ -18,7 +18,7 @@ COMMANDS = {
     "score": "score predictions in COCO-panoptic format",
     "models": "list the networks with their sizes and costs",
     "compare": "compare the scores of finished runs",
-    "dataset": "convert your own annotations for training",
+    "dataset": "convert and check your own data for training",
 }
 """dict: Each name is a module of `axial_deeplab.commands` with a function `run`, imported only when it is called."""
 
