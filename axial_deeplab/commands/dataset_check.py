@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
     from axial_deeplab.data.check.split import DataSource
     from axial_deeplab.predict import show_progress
 
-    source = DataSource(options.root, options.images, options.annotations, options.layout, options.version)
+    source = DataSource(options.root, **options.data.as_dict())
     check = check_dataset(source, options.splits, workers=options.workers, limit=options.limit, progress=show_progress)
     choice = _fit(check, sample=options.sample, workers=options.workers)
     data = _describe_data(source, options.splits)
@@ -53,11 +53,11 @@ def _make_parser() -> Any:
         "--sample", type=int, default=24, help="images on which the ceiling is measured (default: 24); 0: not"
     )
     parser.add_argument(
-        "--images", help="folder of the images, relative to PATH, in an unknown layout; {split} is the split"
+        "--data.images", help="folder of the images, relative to PATH, in an unknown layout; {split} is the split"
     )
-    parser.add_argument("--annotations", help="JSON file, relative to PATH, in an unknown layout")
-    parser.add_argument("--layout", default="auto", help="coco, cityscapes or mapillary (default: find out)")
-    parser.add_argument("--version", help="version of Mapillary Vistas, 1.2 or 2.0")
+    parser.add_argument("--data.annotations", help="JSON file, relative to PATH, in an unknown layout")
+    parser.add_argument("--data.layout", default="auto", help="coco, cityscapes or mapillary (default: find out)")
+    parser.add_argument("--data.version", help="version of Mapillary Vistas, 1.2 or 2.0")
     return parser
 
 

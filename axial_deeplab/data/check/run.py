@@ -90,12 +90,12 @@ def map_chunks(
 ) -> Iterator[T]:
     """Yield `function(split, chunk)` for consecutive chunks of positions, in their order, perhaps from other processes."""
     chunks = [positions[first : first + CHUNK] for first in range(0, len(positions), CHUNK)]
-    if not workers:
+    if not workers or len(chunks) < 2:
         yield from (function(split, chunk) for chunk in chunks)
         return
     # Spawned, not forked: the threads of this process would be missing in a copy of it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(split, function)) as pool:
+    with ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_start_worker, initargs=(split, function)) as pool:
         yield from pool.map(_run_in_worker, chunks)
 
 
