@@ -68,7 +68,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """How truth is encoded; see `encode_targets`."""
+    """How truth is encoded; see `encode_targets`.
+
+    The defaults are the published ones for Cityscapes, whose images have 1025x2049 pixels: `dataset check` fits them to others.
+
+    Attributes:
+        sigma: Standard deviation of the Gaussian at a center, in pixels of the crop.
+        small_instance_area: Instances below this area count more, in pixels of the crop.
+        small_instance_weight: How much more their semantic loss counts.
+    """
 
     sigma: float = 8.0
     small_instance_area: int = 4096
@@ -77,7 +85,11 @@ class TargetConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Factors of the three losses, and the share of pixels whose semantic loss counts; see `panoptic_loss`."""
+    """Factors of the three losses, and the share of pixels whose semantic loss counts; see `panoptic_loss`.
+
+    The loss of offsets is in pixels, so its factor 0.01 belongs to objects of the size of those in Cityscapes; `dataset check`
+    fits it to others.
+    """
 
     semantic: float = 1.0
     center: float = 200.0
@@ -114,6 +126,9 @@ class OptimizerConfig:
 @dataclass(frozen=True)
 class Recipe:
     """One experiment.
+
+    Settings in pixels (`augment.crop_size`, `targets`, `postprocess`) and `loss.offset` depend on the data: their defaults are
+    published ones or for images of about 500 pixels, and `axial-deeplab dataset check` fits them.
 
     Attributes:
         iterations: Optimizer steps at the reference batch.

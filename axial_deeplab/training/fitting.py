@@ -22,6 +22,10 @@ FAR_MEAN, FAR_STD = 0.1, 1.5
 """float: ImageNet's colors are kept unless a mean is farther away, or a standard deviation by a larger factor."""
 
 
+FEWEST_IMAGES = 10
+"""int: Fewer images say little about colors."""
+
+
 class FittedValue(NamedTuple):
     """A field of a recipe, such as "targets.sigma", its value, and the statistic that it comes from."""
 
@@ -84,10 +88,12 @@ def _fit_crop(statistics: Statistics) -> FittedValue:
 
 def _fit_colors(statistics: Statistics) -> list[FittedValue]:
     mean, std = statistics.measure_colors()
+    if statistics.images < FEWEST_IMAGES or min(std) < 1 / 255:
+        return []
     moved = max(abs(own - other) for own, other in zip(mean, IMAGENET_MEAN, strict=True))
     ratios = [own / other for own, other in zip(std, IMAGENET_STD, strict=True)]
-    factor = max(max(ratio, 1 / max(ratio, 1e-6)) for ratio in ratios)
-    if (moved <= FAR_MEAN and factor <= FAR_STD) or min(std) < 1 / 255:
+    factor = max(max(ratio, 1 / ratio) for ratio in ratios)
+    if moved <= FAR_MEAN and factor <= FAR_STD:
         return []
     reason = (
         f"of the images; from ImageNet's the mean differs by up to {moved:.2f}, the deviation by a factor {factor:.1f}"

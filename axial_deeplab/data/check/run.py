@@ -95,7 +95,9 @@ def map_chunks(
         return
     # Spawned, not forked: the threads of this process would be missing in a copy of it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_start_worker, initargs=(split, function)) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(chunks)), context, initializer=_start_worker, initargs=(split, function)
+    ) as pool:
         yield from pool.map(_run_in_worker, chunks)
 
 
