@@ -24,7 +24,6 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
     Attributes:
         categories: The classes, by contiguous id.
         paths: Where the parts of the split are.
-        entries: What the lists say of each image.
     """
 
     def __init__(
@@ -53,11 +52,11 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
             InputError: There is no such split, a list is malformed, or images and annotations do not go together.
         """
         index = index_split(Path(root), split, layout=layout, version=version, given=(images, annotations, masks))
-        self.categories, self.paths, self.entries = index
+        self.categories, self.paths, self._images = index
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self.entries)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> PanopticRecord:
         """Read an image with its segments, which get contiguous classes and the areas of the JSON or else of the map.
@@ -66,7 +65,7 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
             InputError: The image or its labels are absent or broken, they differ in size, or the label image and the list do
                 not agree on the segments; names the file.
         """
-        entry = self.entries[index]
+        entry = self._images[index]
         image_path, label_path = self.paths.images / entry.file_name, self.paths.masks / entry.label_name
         image = to_rgb_array(read_image(image_path))
         ids = read_ids(label_path) if entry.segments is not None else read_label_image(label_path, str(label_path))

@@ -200,13 +200,24 @@ def test_every_layout_is_checked(layout: str, tmp_path: Path) -> None:
     assert check.statistics["train"].images == len(train)
     pixels = sum(segment.area for record in train for segment in record.segments)  # type: ignore[attr-defined]
     assert check.statistics["train"].class_pixels.total() == pixels
-    label = next(train.paths.masks.rglob("*instanceIds.png" if layout == "cityscapes" else "*.png"))
+    # The last: of instance ids the first file is looked at when the split is opened.
+    label = max(train.paths.masks.rglob("*instanceIds.png" if layout == "cityscapes" else "*.png"))
     label.write_text("no")
     problems = check_dataset(source, ["train"]).problems
     assert problems.counts["unreadable-label"] == 1
     assert problems.kept["unreadable-label"][0].file == str(label)
     if layout == "mapillary":
         assert "unusable-split" in check_dataset(DataSource(str(tmp_path))).problems.counts
+
+
+def test_cityscapes_ids_of_another_size(tmp_path: Path) -> None:
+    label = max((write_cityscapes(tmp_path) / "gtFine" / "train").rglob("*instanceIds.png"))
+    with Image.open(label) as image:
+        smaller = image.resize((image.width, image.height - 1), Image.Resampling.NEAREST)
+    smaller.save(label)
+    problems = check_dataset(DataSource(str(tmp_path))).problems
+    assert problems.num_errors == problems.counts["unequal-sizes"] == 1
+    assert problems.kept["unequal-sizes"][0].file == str(label)
 
 
 def test_a_gray_label_is_no_panoptic_png(tmp_path: Path) -> None:

@@ -151,6 +151,13 @@ def test_perfect_heads_give_the_labels_back() -> None:
     assert [s.category_id for s in send_through(record, CATEGORIES, limited, 1).segments] == [0, 1]
 
 
+def test_an_image_of_crowd_alone_has_no_segment() -> None:
+    ids = torch.full((20, 30), 9, dtype=torch.int32)
+    crowd = (Segment(9, 0, True, area=600, is_crowd=True),)
+    record = PanopticRecord(torch.zeros(3, 20, 30, dtype=torch.uint8), ids, crowd, 1, "1.png")
+    assert [send_through(record, CATEGORIES, Geometry(), stride).segments for stride in (1, 4)] == [[], []]
+
+
 def test_the_ceiling_tells_windows_and_sigmas_apart(tmp_path: Path) -> None:
     split = CheckedSplit(DataSource(str(write_cells(tmp_path))), "train")
     narrow = Geometry(TargetConfig(sigma=0.8), PostprocessConfig(nms_kernel=5))

@@ -38,10 +38,10 @@ def index_leniently(root: Path, split: str, given: GivenPaths = (None, None, Non
     names = _read_images(take(content, "images", list, str(paths.annotations)), str(paths.annotations), problems)
     entries = take(content, "annotations", list, str(paths.annotations))
     annotations = _read_annotations(entries, categories, str(paths.annotations), problems)
-    for image_id in annotations.keys() - names.keys():
+    for image_id in (key for key in annotations if key not in names):
         message = "the annotation names an image that 'images' does not list"
         problems.append(Problem("unlisted-image", str(paths.annotations), message, image_id))
-    for image_id in names.keys() - annotations.keys():
+    for image_id in (key for key in names if key not in annotations):
         message = f"{names[image_id]} is listed without an annotation"
         problems.append(Problem("unannotated-image", str(paths.annotations), message, image_id))
     usable = [

@@ -12,14 +12,15 @@ import torch
 
 from axial_deeplab.data.check.coco_lists import index_leniently
 from axial_deeplab.data.check.problems import Problem
-from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
+from axial_deeplab.data.cityscapes_scoring import split_instance_ids
+from axial_deeplab.data.convert.label_images import read_label_image
 from axial_deeplab.data.image_folder import read_image, to_rgb_array
 from axial_deeplab.data.layouts.coco import GivenPaths
-from axial_deeplab.data.layouts.detect import detect_layout
-from axial_deeplab.data.layouts.split import ImageEntry, SplitIndex
+from axial_deeplab.data.layouts.detect import choose_layout, index_split
+from axial_deeplab.data.layouts.split import ImageEntry
 from axial_deeplab.data.panoptic_png import count_pixels, read_ids
 from axial_deeplab.errors import InputError
-from axial_deeplab.records import VOID_ID, PanopticRecord, Segment
+from axial_deeplab.records import VOID_ID, Category, PanopticRecord, Segment
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,14 @@ class CheckedSplit:
         Raises:
             InputError: It cannot be used at all.
         """
-        self.name = name
+        self.name, self.problems = name, list[Problem]()
         given = source.place(name)
         root = Path(source.root)
-        is_coco = source.layout == "coco" or (source.layout == "auto" and (any(given) or detect_layout(root) == "coco"))
-        self._reader: CocoPanopticDataset | None = None
-        self.problems: list[Problem] = []
-        if is_coco:
+        layout = choose_layout(root, source.layout, source.version, explicit=any(given))
+        if layout == "coco":
             self.index, self.problems = index_leniently(root, name, given)
-            return
-        self._reader = CocoPanopticDataset(
-            root, name, images=given[0], annotations=given[1], layout=source.layout, version=source.version
-        )
-        self.index = SplitIndex(self._reader.categories, self._reader.paths, self._reader.entries)
+        else:
+            self.index = index_split(root, name, layout=layout, version=source.version)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -90,41 +86,51 @@ class CheckedSplit:
 
         Segments without a pixel are left out of the record, unlisted ids become void.
         """
-        entry = self.index.images[position]
-        if entry.segments is None and self._reader is not None:
-            return _check_by_reader(self._reader, position)
-        paths = self.index.paths
-        return _check_files(paths.images / entry.file_name, paths.masks / entry.label_name, entry)
+        entry, paths = self.index.images[position], self.index.paths
+        where = paths.images / entry.file_name, paths.masks / entry.label_name
+        return _check_files(where, entry, self.index.categories)
 
     def read(self, position: int) -> PanopticRecord | None:
         """Return the record of an image, or None if it cannot be used."""
         return self.check(position).record
 
 
-def _check_files(image_path: Path, label_path: Path, entry: ImageEntry) -> CheckedImage:
-    """Check an image whose segments are listed."""
+def _check_files(where: tuple[Path, Path], entry: ImageEntry, categories: tuple[Category, ...]) -> CheckedImage:
+    """Check the files of an image and of its labels."""
     problems: list[Problem] = []
-    image = ids = None
+    image = labels = None
     try:
-        image = to_rgb_array(read_image(image_path))
+        image = to_rgb_array(read_image(where[0]))
     except InputError as error:
-        kind = "unreadable-image" if image_path.is_file() else "missing-image"
-        problems.append(Problem(kind, str(image_path), str(error), entry.image_id))
+        kind = "unreadable-image" if where[0].is_file() else "missing-image"
+        problems.append(Problem(kind, str(where[0]), str(error), entry.image_id))
     try:
-        ids = read_ids(label_path)
+        labels = _read_labels(where[1], entry, categories)
     except InputError as error:
-        kind = "unreadable-label" if label_path.is_file() else "missing-label"
-        problems.append(Problem(kind, str(label_path), str(error), entry.image_id))
-    if image is None or ids is None:
+        kind = "unreadable-label" if where[1].is_file() else "missing-label"
+        problems.append(Problem(kind, str(where[1]), str(error), entry.image_id))
+    if image is None or labels is None:
         return CheckedImage(problems)
+    ids, segments = labels
     if image.shape[:2] != ids.shape:
         sizes = ["×".join(map(str, shape)) for shape in (ids.shape, image.shape[:2])]
-        message = f"has {sizes[0]} pixels but {image_path} has {sizes[1]}"
-        return CheckedImage([*problems, Problem("unequal-sizes", str(label_path), message, entry.image_id)])
-    ids, segments = _compare(ids, entry, str(label_path), problems)
+        message = f"has {sizes[0]} pixels but {where[0]} has {sizes[1]}"
+        return CheckedImage([*problems, Problem("unequal-sizes", str(where[1]), message, entry.image_id)])
+    if segments is None:
+        ids, segments = _compare(ids, entry, str(where[1]), problems)
     pixels_first = torch.from_numpy(image).permute(2, 0, 1).contiguous()  # [3, height, width]
     record = PanopticRecord(pixels_first, torch.from_numpy(ids), segments, entry.image_id, entry.file_name)
-    return _check_record(record, str(label_path), problems)
+    return _check_record(record, str(where[1]), problems)
+
+
+def _read_labels(
+    path: Path, entry: ImageEntry, categories: tuple[Category, ...]
+) -> tuple[np.ndarray, tuple[Segment, ...] | None]:
+    """Return the map, and its segments if no list says what they are."""
+    if entry.segments is not None:
+        return read_ids(path), None
+    truth = split_instance_ids(read_label_image(path, str(path)), categories)
+    return truth.panoptic_map, tuple(truth.segments)
 
 
 def _compare(
@@ -146,19 +152,6 @@ def _compare(
     if unlisted or entry.void:
         ids = np.where(np.isin(ids, [*unlisted, *entry.void]), VOID_ID, ids)
     return ids, tuple(s._replace(area=area[s.id]) for s in listed.values() if s.id in area)
-
-
-def _check_by_reader(reader: CocoPanopticDataset, position: int) -> CheckedImage:
-    """Check an image whose label file alone says what is in it."""
-    entry = reader.entries[position]
-    label_path = str(reader.paths.masks / entry.label_name)
-    try:
-        record = reader[position]
-    except InputError as error:
-        image_path = reader.paths.images / entry.file_name
-        kind = "missing-image" if not image_path.is_file() else "unreadable-label"
-        return CheckedImage([Problem(kind, label_path, str(error), entry.image_id)])
-    return _check_record(record, label_path, [])
 
 
 def _check_record(record: PanopticRecord, file: str, problems: list[Problem]) -> CheckedImage:
