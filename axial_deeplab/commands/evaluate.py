@@ -1,5 +1,6 @@
 """`axial-deeplab evaluate`: segment a labeled dataset and score it."""
 
+from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import make_parser, parse
 
 
@@ -13,6 +14,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
     parser.add_argument("--output", required=True, help="folder for predictions/, predictions.json and report.json")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add_inference_options(parser)
     options = parse(parser, arguments)
 
     from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
@@ -21,6 +23,7 @@ def run(arguments: list[str]) -> int:
 
     data = options.data
     dataset = CocoPanopticDataset(data.root, data.split, images=data.images, annotations=data.annotations)
-    report = evaluate(load(options.checkpoint, options.device), dataset, options.output)
+    predictor = load(options.checkpoint, options.device, inference=read_inference(options))
+    report = evaluate(predictor, dataset, options.output)
     print(report.format_table())
     return 0
