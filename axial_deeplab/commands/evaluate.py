@@ -16,6 +16,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     add_inference_options(parser)
     options = parse(parser, arguments)
+    inference = read_inference(options)
 
     from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
     from axial_deeplab.evaluate import evaluate
@@ -23,7 +24,7 @@ def run(arguments: list[str]) -> int:
 
     data = options.data
     dataset = CocoPanopticDataset(data.root, data.split, images=data.images, annotations=data.annotations)
-    predictor = load(options.checkpoint, options.device, inference=read_inference(options))
+    predictor = load(options.checkpoint, options.device, inference=inference)
     report = evaluate(predictor, dataset, options.output)
     print(report.format_table())
     return 0

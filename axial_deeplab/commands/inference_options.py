@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from axial_deeplab.errors import InputError
+
 if TYPE_CHECKING:
     from axial_deeplab.inference import InferenceConfig
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 def add_inference_options(parser: ArgumentParser, *, scales: bool = True) -> None:
     """Add the options that `read_inference` reads; `scales=False` leaves out the one of that name."""
     if scales:
-        parser.add_argument("--scales", type=parse_numbers, help="input scales to average over, such as 0.5,1,2")
+        parser.add_argument("--scales", help="input scales to average over, such as 0.5,1,2")
     parser.add_argument("--flip", action="store_true", help="average with the mirror image")
     parser.add_argument("--tile", type=int, help="cut what is larger into tiles of this many pixels, such as 1025")
     parser.add_argument("--overlap", type=int, help="pixels that tiles share at least (default: a quarter of the tile)")
@@ -25,14 +27,19 @@ def read_inference(options: Namespace, *, scales: bool = True) -> "InferenceConf
     """
     from axial_deeplab.inference import InferenceConfig
 
-    names = ("scales", "flip", "tile", "overlap") if scales else ("flip", "tile", "overlap")
-    return InferenceConfig(**{name: options[name] for name in names if options[name] is not None})
+    fields = {name: options[name] for name in ("flip", "tile", "overlap")}
+    if scales and options.scales is not None:
+        fields["scales"] = parse_numbers(options.scales)
+    return InferenceConfig(**fields)
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
-    """Return the numbers of a list with commas.
+    """Return the numbers of a list such as "0.5,1,2".
 
     Raises:
-        ValueError: If a part is no number.
+        InputError: If a part is no number.
     """
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"scales must be numbers with commas between them, such as 0.5,1,2, not {text!r}") from None

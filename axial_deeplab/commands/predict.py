@@ -15,10 +15,11 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     add_inference_options(parser)
     options = parse(parser, arguments)
+    inference = read_inference(options)
 
     from axial_deeplab.predict import load, predict_files
 
-    predictor = load(options.checkpoint, options.device, inference=read_inference(options))
+    predictor = load(options.checkpoint, options.device, inference=inference)
     summary = predict_files(options.inputs, predictor, options.output)
     total = len(summary.done) + len(summary.failed)
     print(f"{len(summary.done)} of {total} images segmented into {options.output}", file=sys.stderr)

@@ -14,14 +14,14 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
     parser.add_argument(
         "--scales",
-        type=parse_numbers,
-        default=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0),
+        default="0.25,0.5,0.75,1,1.5,2,3,4",
         help="scales of the images (default: 0.25,0.5,0.75,1,1.5,2,3,4)",
     )
     parser.add_argument("--output", required=True, help="folder for stress.csv and stress.png")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     add_inference_options(parser, scales=False)
     options = parse(parser, arguments)
+    scales, inference = parse_numbers(options.scales), read_inference(options, scales=False)
 
     from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
     from axial_deeplab.predict import load
@@ -29,6 +29,6 @@ def run(arguments: list[str]) -> int:
 
     data = options.data
     dataset = CocoPanopticDataset(data.root, data.split, images=data.images, annotations=data.annotations)
-    predictor = load(options.checkpoint, options.device, inference=read_inference(options, scales=False))
-    print(format_rows(stress(predictor, dataset, options.scales, options.output)))
+    predictor = load(options.checkpoint, options.device, inference=inference)
+    print(format_rows(stress(predictor, dataset, scales, options.output)))
     return 0
