@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from axial_deeplab.errors import InputError
@@ -28,8 +29,11 @@ class SmallConvolutions(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> PanopticOutput:
+        return self.compute_heads(images).resize(*images.shape[2:])
+
+    def compute_heads(self, images: Tensor) -> PanopticOutput:
         logits, heatmap, offset = self.layers(images).split((3, 1, 2), 1)
-        return PanopticOutput(3 * logits, heatmap, offset).resize(*images.shape[2:])
+        return PanopticOutput(3 * logits, heatmap, offset)
 
 
 def draw_images(*shape: int) -> Tensor:
@@ -77,6 +81,18 @@ def test_offsets_from_other_scales_point_to_the_same_place() -> None:
     expected = point_to_a_third(images).offset
     for scale in (0.25, 0.5, 2.0, 3.0):
         torch.testing.assert_close(infer(point_to_a_third, images, InferenceConfig((scale,))).offset, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [0.75, 1.25])
+def test_resizing_twice_is_deeplab2s_resizing_from_the_heads(scale: float) -> None:
+    """Linear pieces between heads end on pixels of the scaled image, if its sides are 4 k + 1: nothing is lost there."""
+    network, images = SmallConvolutions(), draw_images(1, 3, 97, 161)
+    size = [round((side - 1) * scale) + 1 for side in (97, 161)]
+    scaled = F.interpolate(images, size, mode="bilinear", align_corners=True)
+    expected = network.compute_heads(scaled).resize(97, 161)
+    for ours, theirs in zip(infer(network, images, InferenceConfig((scale,))), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_impossible_probabilities_stay_finite() -> None:

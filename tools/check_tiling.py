@@ -1,14 +1,16 @@
 """Compare prediction by tiles with prediction in one piece, on a mosaic of the images of a COCO-panoptic set.
 
-python tools/check_tiling.py --checkpoint CKPT --data-root DATA [--side 2048] [--tile 1025] [--overlap 256] [--output DIR]
+python tools/check_tiling.py --checkpoint CKPT --data-root DATA [--side 2048] [--tile 1025] [--overlap 256] [--category ID]
+                             [--output DIR]
 
 Prints PQ of each against the truth, and of the tiled against the other; exit status 1 if that is below 90 or the tiled
-loses more than a point against the truth. `--output` keeps the mosaic and an overlay of each.
+loses more than a point against the truth. `--category` takes images with that class alone, `--output` keeps the overlays.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +25,7 @@ from axial_deeplab.records import PanopticPrediction, PanopticRecord, Segment
 from axial_deeplab.visualize import draw_overlay
 
 
-def build_mosaic(dataset: CocoPanopticDataset, side: int) -> PanopticRecord:
+def build_mosaic(records: Sequence[PanopticRecord], side: int) -> PanopticRecord:
     """Lay images side by side in rows, from the first on and over again, cut where a row or the mosaic ends.
 
     Each row is as high as its first image; lower ones leave void below. Stuff of a class is one segment throughout.
@@ -32,7 +34,7 @@ def build_mosaic(dataset: CocoPanopticDataset, side: int) -> PanopticRecord:
     segments: dict[int, Segment] = {}
     top = left = height = number = 0
     while top < side:
-        record = dataset[number % len(dataset)]
+        record = records[number % len(records)]
         number += 1
         height = height or min(record.image.shape[1], side - top)
         place = (slice(top, top + height), slice(left, left + record.image.shape[2]))
@@ -59,10 +61,15 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=2048)
     parser.add_argument("--tile", type=int, default=1025)
     parser.add_argument("--overlap", type=int, default=256)
+    parser.add_argument("--category", type=int)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     dataset = CocoPanopticDataset(options.data_root, options.split)
-    mosaic = build_mosaic(dataset, options.side)
+    records = [dataset[index] for index in range(len(dataset))]
+    if options.category is not None:
+        wanted = [category.id for category in dataset.categories].index(options.category)
+        records = [record for record in records if any(each.category_id == wanted for each in record.segments)]
+    mosaic = build_mosaic(records, options.side)
     configs = {"one piece": InferenceConfig(), "tiles": InferenceConfig(tile=options.tile, overlap=options.overlap)}
     predictions = {"truth": PanopticPrediction(mosaic.panoptic_map, list(mosaic.segments))}
     for name, config in configs.items():
