@@ -1,5 +1,6 @@
 """`axial-deeplab evaluate`: segment a labeled dataset and score it."""
 
+from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import make_parser, parse
 
 
@@ -15,7 +16,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
     parser.add_argument("--output", required=True, help="folder for predictions/, predictions.json and report.json")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add_inference_options(parser)
     options = parse(parser, arguments)
+    inference = read_inference(options)
 
     from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
     from axial_deeplab.evaluate import evaluate
@@ -30,6 +33,7 @@ def run(arguments: list[str]) -> int:
         layout=data.layout,
         version=data.version,
     )
-    report = evaluate(load(options.checkpoint, options.device), dataset, options.output)
+    predictor = load(options.checkpoint, options.device, inference=inference)
+    report = evaluate(predictor, dataset, options.output)
     print(report.format_table())
     return 0

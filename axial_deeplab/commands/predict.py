@@ -2,6 +2,7 @@
 
 import sys
 
+from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import make_parser, parse
 
 
@@ -12,11 +13,14 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
     parser.add_argument("--output", required=True, help="folder for overlays/, predictions/ and predictions.json")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add_inference_options(parser)
     options = parse(parser, arguments)
+    inference = read_inference(options)
 
     from axial_deeplab.predict import load, predict_files
 
-    summary = predict_files(options.inputs, load(options.checkpoint, options.device), options.output)
+    predictor = load(options.checkpoint, options.device, inference=inference)
+    summary = predict_files(options.inputs, predictor, options.output)
     total = len(summary.done) + len(summary.failed)
     print(f"{len(summary.done)} of {total} images segmented into {options.output}", file=sys.stderr)
     return 2 if summary.failed else 0
