@@ -16,8 +16,8 @@ from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_arra
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
 from axial_deeplab.errors import InputError
-from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.inference import DEFAULT_CONFIG, InferenceConfig, infer
+from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
 from axial_deeplab.records import PanopticOutput, PanopticPrediction
 from axial_deeplab.serialization import from_plain
