@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from axial_deeplab.checkpoints.load import CheckpointConfig, load_checkpoint
 from axial_deeplab.data.files import write_png
 from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_array
-from axial_deeplab.data.panoptic_writer import PanopticWriter
+from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN, identify_images
 from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
 from axial_deeplab.errors import InputError
 from axial_deeplab.inference import DEFAULT_CONFIG, InferenceConfig, infer
@@ -138,21 +139,41 @@ def to_tensor(image: ImageLike) -> Tensor:
     return pixels.permute(2, 0, 1)
 
 
-def predict_files(inputs: Sequence[str], predictor: Predictor, output: str | Path) -> PredictSummary:
-    """Segment files, folders and glob patterns; write overlays and a COCO-panoptic result.
+def predict_files(
+    inputs: Sequence[str],
+    predictor: Predictor,
+    output: str | Path,
+    *,
+    write: Sequence[str] = ("overlays", "panoptic"),
+    submissions: Sequence[str] = (),
+) -> PredictSummary:
+    """Segment files, folders and glob patterns; write overlays and a COCO-panoptic result, or what is asked for.
 
     `output` gets `overlays/NAME.png`, `predictions/NAME.png` with the segment ids, and at the end `predictions.json`. A file
     that cannot be read is named on stderr and left out. Files of one name get different numbers.
 
+    Args:
+        inputs: What to segment.
+        predictor: The network.
+        output: Folder for the results.
+        write: Some of "overlays", "panoptic", "instances" (`instances.json`, a COCO results file) and "semantic"
+            (`semantic/NAME.png` with the ids of the classes, 255 for void).
+        submissions: Names of `data.submissions.SUBMISSIONS`, each written to a folder of its name.
+
     Raises:
-        InputError: If the inputs name no file, or the output cannot be written.
+        InputError: If the inputs name no file, the images or the classes are not those of a benchmark, or the output cannot
+            be written.
     """
     output = Path(output)
     paths = find_images(inputs)
+    names = choose_names(paths)
+    forms = [*(WRITTEN[name] for name in write if name in WRITTEN), *(SUBMISSIONS[name] for name in submissions)]
+    identities = [identify_images(form, paths, names) for form in forms]
     summary = PredictSummary([], [])
-    with PanopticWriter(output / "predictions.json", predictor.categories) as writer:
-        for number, (path, name) in enumerate(zip(paths, choose_names(paths), strict=True), start=1):
-            show_progress(number, len(paths))
+    with ExitStack() as stack:
+        writers = [stack.enter_context(form.open(output, predictor.categories)) for form in forms]
+        for position, (path, name) in enumerate(zip(paths, names, strict=True)):
+            show_progress(position + 1, len(paths))
             try:
                 pixels = to_rgb_array(read_image(path))
                 prediction = predictor(pixels)
@@ -161,8 +182,10 @@ def predict_files(inputs: Sequence[str], predictor: Predictor, output: str | Pat
                 print(memory if isinstance(error, torch.OutOfMemoryError) else error, file=sys.stderr)
                 summary.failed.append(path)
                 continue
-            write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
-            writer.add(name, f"{name}{path.suffix}", prediction)
+            if "overlays" in write:
+                write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
+            for writer, known in zip(writers, identities, strict=True):
+                writer.add(*known[position], prediction)
             summary.done.append(path)
     return summary
 

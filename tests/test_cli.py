@@ -73,6 +73,8 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["evaluate", "--checkpoint", "c", "--data.root", "d", "--output", "o", "--scales", "1,big"], "scales"),
         (["stress", "--checkpoint", "absent", "--data.root", "nowhere", "--output", "out"], "nowhere"),
         (["score", "--ground-truth", "a.json", "--predictions", "b.json"], "a.json"),
+        (["score", "--ground-truth", "a", "--predictions", "b", "--tasks", "depth"], "depth"),
+        (["predict", "x.png", "--checkpoint", "c", "--output", "o", "--submission", "kitti"], "kitti"),
         (["compare", "absent"], "holds no finished run"),
         (["models", "--heigth", "3"], "did you mean '--height'"),
     ],
@@ -153,6 +155,18 @@ def test_predict_reports_partly_done(checkpoint: Path, tmp_path: Path, capsys: p
     draw_photo().save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no image")
     arguments = ["predict", str(tmp_path / "*.png"), "--checkpoint", str(checkpoint), "--output", str(tmp_path / "out")]
+    written = [
+        *arguments,
+        "--submission",
+        "mapillary-panoptic",
+        "--output",
+        str(tmp_path / "server"),
+        "--device",
+        "cpu",
+    ]
+    assert main(written) == 2
+    assert [path.name for path in (tmp_path / "server").iterdir()] == ["mapillary-panoptic"]
+    capsys.readouterr()
     assert main([*arguments, "--device", "cpu"]) == 2
     assert "1 of 2 images segmented" in capsys.readouterr().err
     with Image.open(tmp_path / "out" / "overlays" / "good.png") as overlay:

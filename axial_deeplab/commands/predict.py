@@ -4,6 +4,7 @@ import sys
 
 from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN
 
 
 def run(arguments: list[str]) -> int:
@@ -12,6 +13,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image file, folder of images, or glob pattern")
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
     parser.add_argument("--output", required=True, help="folder for overlays/, predictions/ and predictions.json")
+    parser.add_argument(
+        "--write",
+        nargs="+",
+        choices=("overlays", *WRITTEN),
+        help="overlays and panoptic (the default without --submission), instances.json in COCO's form, semantic/*.png",
+    )
+    parser.add_argument("--submission", nargs="+", choices=SUBMISSIONS, default=[], help="files for these servers")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     add_inference_options(parser)
     options = parse(parser, arguments)
@@ -19,8 +27,9 @@ def run(arguments: list[str]) -> int:
 
     from axial_deeplab.predict import load, predict_files
 
+    write = options.write or ([] if options.submission else ["overlays", "panoptic"])
     predictor = load(options.checkpoint, options.device, inference=inference)
-    summary = predict_files(options.inputs, predictor, options.output)
+    summary = predict_files(options.inputs, predictor, options.output, write=write, submissions=options.submission)
     total = len(summary.done) + len(summary.failed)
     print(f"{len(summary.done)} of {total} images segmented into {options.output}", file=sys.stderr)
     return 2 if summary.failed else 0
