@@ -68,6 +68,8 @@ def test_file_holds_a_part_of_the_fields(tmp_path: Path) -> None:
         ("scenes_small", ["loss.top_k=0"], "top_k must lie in 0 .. 1"),
         ("scenes_small", ["targets.sigma=0"], "sigma must be positive"),
         ("scenes_small", ["data.workers=-1"], "workers starts at 0"),
+        ("scenes_small", ["optimizer.lookahead=-1"], "lookahead starts at 0"),
+        ("scenes_small", ["optimizer.lookahead_rate=2"], "lookahead_rate must lie in 0 .. 1"),
         ("scenes_small", ["postprocess.nms_kernel=0"], "nms_kernel at 1"),
         ("absent.yaml", [], "absent.yaml"),
     ],
