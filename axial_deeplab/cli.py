@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "segment images with a checkpoint",
     "score": "score predictions in COCO-panoptic format",
     "models": "list the networks with their sizes and costs",
+    "recipes": "list the experiments with published and measured scores",
     "compare": "compare the scores of finished runs",
     "dataset": "convert your own annotations for training",
 }

@@ -12,6 +12,7 @@ from axial_deeplab.models import build_model
 from axial_deeplab.serialization import from_plain, to_plain
 from axial_deeplab.training.config import Recipe, describe_small_statistics, fit_to_hardware
 from axial_deeplab.training.load_recipe import load_recipe
+from axial_deeplab.training.paper_recipes import PAPER_RECIPES
 from axial_deeplab.training.recipes import RECIPES
 
 NAMES = list(RECIPES)
@@ -25,7 +26,7 @@ def test_recipe_names_itself_and_round_trips_through_yaml(name: str) -> None:
     assert from_plain(Recipe, yaml.safe_load(text), where=name) == recipe
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PAPER_RECIPES])  # those are counted, thus built
 def test_recipe_builds_its_model(name: str) -> None:
     with torch.device("meta"):
         model = build_model(RECIPES[name]().model.name, num_classes=5)
