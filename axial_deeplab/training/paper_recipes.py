@@ -89,7 +89,7 @@ def describe_recipe(experiment: Experiment, measured: tuple[MeasuredRow, ...] = 
     """Return the docstring of a recipe: source, scores published and measured, cost beside the paper's, command."""
     rows = [row for row in ROWS if row.recipe == experiment.name]
     own = [row for row in measured if row.recipe == experiment.name]
-    base, root = experiment.protocol.recipe, experiment.protocol.root
+    base = experiment.protocol.recipe
     height, width = base.augment.crop_size
     start = "the weights of the Mapillary recipe" if experiment.from_mapillary else "random weights, or model.init's"
     tables = ", ".join(dict.fromkeys(row.table for row in rows)) or "5a, whose Mapillary-pretrained rows start from it"
@@ -103,7 +103,7 @@ def describe_recipe(experiment: Experiment, measured: tuple[MeasuredRow, ...] = 
         *([] if own else ["Measured: not yet measured."]),
         f"Cost: {describe_cost(experiment, rows)}; {base.iterations:,} steps of {base.reference_batch} images of "
         f"{height}x{width} pixels.",
-        f"Command: axial-deeplab train {experiment.name} --data.root {root}",
+        f"Command: axial-deeplab train {experiment.name} {experiment.protocol.data_options}",
     ]
     return "\n".join(lines)
 

@@ -27,13 +27,13 @@ class Protocol(NamedTuple):
         recipe: Everything but name, network and how a batch is shared among devices.
         input_size: Height and width that multiply-adds are counted at.
         scales: Factors of multi-scale scoring; each is taken with its mirror image.
-        root: What stands for the dataset's folder in commands.
+        data_options: How commands name the dataset.
     """
 
     recipe: Recipe
     input_size: tuple[int, int]
     scales: tuple[float, ...]
-    root: str
+    data_options: str
 
 
 def _make_optimizer(warmup: int) -> OptimizerConfig:
@@ -54,7 +54,7 @@ COCO = Protocol(
     ),
     input_size=(1025, 1025),
     scales=(0.5, 0.75, 1, 1.25, 1.5),
-    root="COCO",
+    data_options="--data.root COCO",
 )
 
 MAPILLARY = Protocol(
@@ -71,7 +71,7 @@ MAPILLARY = Protocol(
     ),
     input_size=(2177, 2177),
     scales=(0.5, 0.75, 1, 1.25, 1.5, 1.75, 2),
-    root="MAPILLARY",
+    data_options="--data.root MAPILLARY --data.version 1.2",
 )
 
 CITYSCAPES = Protocol(
@@ -87,7 +87,7 @@ CITYSCAPES = Protocol(
     ),
     input_size=(1025, 2049),
     scales=(0.5, 0.75, 1, 1.25, 1.5, 1.75, 2),
-    root="CITYSCAPES",
+    data_options="--data.root CITYSCAPES",
 )
 
 PROTOCOLS = {"coco": COCO, "mapillary": MAPILLARY, "cityscapes": CITYSCAPES}

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.models import (
     CLASSIFIERS,
     MODELS,
@@ -119,6 +120,19 @@ def test_features_come_keyed_by_output_stride() -> None:
         16: (1, 512, 4, 6),
         32: (1, 1024, 2, 3),
     }
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_networks_with_windows_fold_their_norms(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=4)
+    images = torch.randn(2, 3, 65, 50)
+    model(images)
+    model.eval()
+    with torch.no_grad():
+        before = model(images)
+        fold_norms(model)
+        torch.testing.assert_close(model(images), before, rtol=1e-3, atol=1e-4)
 
 
 def test_unknown_names_get_a_suggestion() -> None:
