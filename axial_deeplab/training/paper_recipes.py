@@ -66,15 +66,15 @@ EXPERIMENTS = (
 )
 """tuple: Every network of `published.ROWS`, and the XL on Mapillary Vistas that table 5 starts from."""
 
-LARGE = ("axial_deeplab_xl",)
-SMALL = ("axial_deeplab_s", "resnet50_deeplab", "resnet50_deeplab_aspp")
+PASSES = {"axial_deeplab_s": 1, "resnet50_deeplab": 1, "resnet50_deeplab_aspp": 1, "axial_deeplab_xl": 4}
+"""dict: Forward passes that share a step on each of `DEVICES`, two where none is named: a guess for 80 GB, not measured."""
 
 
 def build_recipe(experiment: Experiment) -> Recipe:
     """Return the recipe of an experiment; on `DEVICES` its batch is the published one."""
     base = experiment.protocol.recipe
     share = base.reference_batch // DEVICES
-    accumulate = 1 if experiment.model in SMALL else 4 if experiment.model in LARGE else 2
+    accumulate = PASSES.get(experiment.model, 2)
     init = f"runs/mapillary_{experiment.model}/checkpoint" if experiment.from_mapillary else None
     return replace(
         base,
