@@ -128,6 +128,23 @@ def test_refuses_what_has_no_meaning(options: dict[str, int], message: str) -> N
         LocalAttention(8, **({"key_dim": 2, "value_dim": 2} | options))
 
 
+def test_keys_and_values_are_not_kept_once_for_every_offset() -> None:
+    """What is kept for the backward pass: a few maps of logits, and maps of channels, but no map of both."""
+    layer = LocalAttention(32, key_dim=16, value_dim=16, num_heads=2, window=7, key_rpe=True, value_rpe=True)
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    positions = 24 * 24
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        layer(torch.randn(1, 32, 24, 24))
+    logits, channels = 4 * positions * 2 * 49, 4 * positions * 32
+    assert sum(kept.values()) < 8 * logits + 20 * channels < 49 * channels
+
+
 def test_an_empty_batch_gives_an_empty_output() -> None:
     layer = make_layer("query only")
     assert layer(torch.zeros(0, 3, 4, 4)).shape == (0, 8, 4, 4)
