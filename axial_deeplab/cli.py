@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = run_command(arguments)
         sys.stdout.flush()
     except InputError as error:
-        print(f"axial-deeplab: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"axial-deeplab: {describe_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("axial-deeplab: interrupted", file=sys.stderr)
@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
+
+
+def describe_error(error: InputError) -> str:
+    """Return the message in one line; of an error in a worker of a data loader, what stands after the worker's traceback."""
+    return " ".join(str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2].split())
 
 
 def run_command(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_arra
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
 from axial_deeplab.errors import InputError
+from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
 from axial_deeplab.records import PanopticOutput, PanopticPrediction
 from axial_deeplab.serialization import from_plain
@@ -52,6 +53,8 @@ class Predictor:
             self.model = model.to(self.device).eval()
         except (RuntimeError, AssertionError) as error:  # what torch raises for devices that it does not know or have
             raise InputError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
+        if self.device.type == "cuda":
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if use_bfloat16 is None:
             use_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self.use_bfloat16 = use_bfloat16
@@ -90,9 +93,12 @@ class PredictSummary(NamedTuple):
 
 
 def load(checkpoint: str | Path, device: str | torch.device | None = None) -> Predictor:
-    """Load a checkpoint, a folder or a trainer's `.ckpt`, for prediction."""
+    """Load a checkpoint, a folder or a trainer's `.ckpt`, for prediction; in bfloat16 its norms are folded, which is faster."""
     model, config = load_checkpoint(checkpoint)
-    return Predictor(model, config, device)
+    predictor = Predictor(model, config, device)
+    if predictor.use_bfloat16:
+        fold_norms(predictor.model, dtype=torch.bfloat16)
+    return predictor
 
 
 def choose_device() -> torch.device:

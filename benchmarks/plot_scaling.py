@@ -15,7 +15,7 @@ LABELS = {
     "ours": ("this package", "#1b6ca8", "o", "-"),
     "authors": ("authors' layer (stand-in)", "#c0392b", "s", "-"),
     "compiled": ("the same, torch.compile", "#e08e0b", "^", "-"),
-    "sdpa": ("attention without positions (SDPA)", "#666666", "D", "--"),
+    "sdpa": ("no positions, SDPA", "#666666", "D", "--"),
 }
 """dict: What a row of the file is called in the chart, its color, marker and line."""
 
@@ -67,6 +67,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         for what, (label, color, marker, line) in LABELS.items():
             x, y = select(rows, what, mode, key)
             if x:
+                names = sorted({row["backend"] for row in rows if row["what"] == what and "backend" in row})
+                label = f"{label}: {', '.join(names)}" if names else label
                 panel.plot(x, y, line, color=color, marker=marker, markersize=5, label=label)
                 if runs_out_of_memory(rows, what, mode):
                     panel.plot(x[-1], y[-1], "x", color=color, markersize=15, markeredgewidth=2)

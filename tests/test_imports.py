@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "data": BASE | {"panoptic"},
     "metrics": BASE | {"panoptic", "data"},
     "checkpoints": BASE | {"models", "layers", "serialization", "data"},
-    "predict": BASE | {"models", "panoptic", "data", "checkpoints", "visualize", "serialization"},
+    "predict": BASE | {"models", "layers", "panoptic", "data", "checkpoints", "visualize", "serialization"},
     "colors": BASE,
     "visualize": BASE | {"colors", "data", "panoptic"},
     "contact_sheet": BASE | {"colors", "data", "visualize"},

@@ -7,7 +7,9 @@ def run(arguments: list[str]) -> int:
     """Evaluate and print the table."""
     parser = make_parser("evaluate", "Segment a labeled dataset and score it as COCO panoptic does.")
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
-    parser.add_argument("--data.root", required=True, help="dataset in COCO-panoptic format")
+    parser.add_argument("--data.root", required=True, help="dataset, in one of the layouts of docs/datasets.md")
+    parser.add_argument("--data.layout", default="auto", help="coco, cityscapes or mapillary (default: find out)")
+    parser.add_argument("--data.version", help="version of Mapillary Vistas, 1.2 or 2.0")
     parser.add_argument("--data.split", default="val", help="split to score (default: val)")
     parser.add_argument("--data.images", help="folder of the images, relative to the root, in an unknown layout")
     parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
@@ -20,7 +22,14 @@ def run(arguments: list[str]) -> int:
     from axial_deeplab.predict import load
 
     data = options.data
-    dataset = CocoPanopticDataset(data.root, data.split, images=data.images, annotations=data.annotations)
+    dataset = CocoPanopticDataset(
+        data.root,
+        data.split,
+        images=data.images,
+        annotations=data.annotations,
+        layout=data.layout,
+        version=data.version,
+    )
     report = evaluate(load(options.checkpoint, options.device), dataset, options.output)
     print(report.format_table())
     return 0

@@ -18,6 +18,9 @@ from axial_deeplab.records import VOID_ID, Category, Segment
 INSTANCES_PER_LABEL = 1000
 """int: The pixels of instance n of a label have the id `1000 * label + n`; below 1000 an id is the label alone."""
 
+MAX_LABEL = 33
+"""int: The largest label of the benchmark; 0 .. 6 and some between are not scored."""
+
 MAX_INSTANCE_ID = 2**16 - 1
 """int: The files have 16 bits."""
 
@@ -54,7 +57,7 @@ def split_instance_ids(instance_ids: np.ndarray, categories: Sequence[Category])
         categories: The scored classes, with the labels of the benchmark as ids, as in `load_catalog("cityscapes")`.
 
     Raises:
-        InputError: An id is out of range.
+        InputError: An id is out of range, or its label is none of the benchmark's.
     """
     pixels = count_pixels(instance_ids)
     if min(pixels) < 0 or max(pixels) > MAX_INSTANCE_ID:
@@ -64,6 +67,8 @@ def split_instance_ids(instance_ids: np.ndarray, categories: Sequence[Category])
     segments = []
     for number, area in pixels.items():
         label = number // INSTANCES_PER_LABEL if number >= INSTANCES_PER_LABEL else number
+        if label > MAX_LABEL:
+            raise InputError(f"the id {number} has the label {label}: the labels of Cityscapes are 0 .. {MAX_LABEL}")
         if label in position:
             kept[number] = number
             is_thing = categories[position[label]].is_thing

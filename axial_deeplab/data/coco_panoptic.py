@@ -1,60 +1,25 @@
-"""Read panoptic sets in the COCO format, in the layouts in which they are found on disk.
-
-A set is a folder of images, a JSON file and a folder of PNGs, in one of these layouts (the split "val" is also found under
-COCO's own name, "val2017"):
-
-```
-images/val/*.jpg    annotations/panoptic_val.json    annotations/panoptic_val/*.png
-val/*.jpg           annotations/panoptic_val.json    annotations/panoptic_val/*.png
-```
-"""
+"""The one reader of panoptic sets: whatever the layout on disk, records in the terms of COCO panoptic."""
 
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from axial_deeplab.data.cityscapes_scoring import split_instance_ids
+from axial_deeplab.data.convert.label_images import read_label_image
 from axial_deeplab.data.image_folder import read_image, to_rgb_array
-from axial_deeplab.data.panoptic_json import PanopticJson, read_panoptic_json
+from axial_deeplab.data.layouts.detect import index_split
+from axial_deeplab.data.layouts.split import ImageEntry
 from axial_deeplab.data.panoptic_png import check_segments, count_pixels, read_ids
 from axial_deeplab.errors import InputError
-from axial_deeplab.records import PanopticRecord
-
-
-class SplitPaths(NamedTuple):
-    """Where the three parts of a split are: the folder of images, the JSON, the folder of PNGs."""
-
-    images: Path
-    annotations: Path
-    masks: Path
-
-
-def find_split(root: Path | str, split: str) -> SplitPaths:
-    """Find the parts of a split in one of the known layouts.
-
-    Raises:
-        InputError: There is no such split; says what was looked for and which splits there are.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root} is not a folder: give the root of a COCO panoptic set")
-    for name in (split, f"{split}2017"):
-        annotations = root / "annotations" / f"panoptic_{name}.json"
-        for images in (root / "images" / name, root / name):
-            if annotations.is_file() and images.is_dir():
-                return SplitPaths(images, annotations, annotations.with_suffix(""))
-    splits = sorted(path.stem.removeprefix("panoptic_") for path in root.glob("annotations/panoptic_*.json"))
-    raise InputError(
-        f"{root} has no split '{split}': looked for annotations/panoptic_{split}.json (and panoptic_{split}2017.json) "
-        f"with images/{split}/ or {split}/; JSON files are there for: {', '.join(splits) or 'no split'}"
-    )
+from axial_deeplab.records import VOID_ID, Category, PanopticRecord, Segment
 
 
 class CocoPanopticDataset(Dataset[PanopticRecord]):
-    """The annotated images of a split.
+    """The annotated images of a split: COCO panoptic, Cityscapes, Mapillary Vistas, or what `dataset convert` wrote.
 
-    The JSON is checked at once; images and PNGs are checked as they are read.
+    Lists of images and JSON are checked at once; images and label images are checked as they are read.
 
     Attributes:
         categories: The classes, by contiguous id.
@@ -69,72 +34,61 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
         images: Path | str | None = None,
         annotations: Path | str | None = None,
         masks: Path | str | None = None,
+        layout: str = "auto",
+        version: str | None = None,
     ) -> None:
         """Find and index a split.
 
         Args:
             root: The folder of the set.
             split: The name of the split, such as "train".
-            images: The folder of images, if it is none of the known ones; relative to `root`, or absolute.
+            images: The folder of images, if it is none of the known ones; relative to `root`, or absolute. COCO panoptic only.
             annotations: The same for the JSON file.
             masks: The same for the folder of PNGs; by default the one named like `annotations`.
+            layout: "coco", "cityscapes", "mapillary", or "auto", which finds out.
+            version: Of Mapillary Vistas, "1.2" or "2.0".
 
         Raises:
-            InputError: There is no such split, the JSON is malformed, or its images and annotations do not go together.
+            InputError: There is no such split, a list is malformed, or images and annotations do not go together.
         """
-        self.paths = _choose_paths(Path(root), split, (images, annotations, masks))
-        content = read_panoptic_json(self.paths.annotations)
-        self.categories = content.categories
-        self._image_names = content.images
-        self._annotations = list(content.annotations.values())
-        _check_images(content)
+        index = index_split(Path(root), split, layout=layout, version=version, given=(images, annotations, masks))
+        self.categories, self.paths, self._images = index
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._annotations)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> PanopticRecord:
-        """Read an image with its segments, which get contiguous classes and the areas of the JSON or else of the PNG.
+        """Read an image with its segments, which get contiguous classes and the areas of the JSON or else of the map.
 
         Raises:
-            InputError: The image or the PNG is absent or broken, they differ in size, or the PNG and the JSON do not
-                agree on the segments; names the file.
+            InputError: The image or its labels are absent or broken, they differ in size, or the label image and the list do
+                not agree on the segments; names the file.
         """
-        annotation = self._annotations[index]
-        file_name = self._image_names[annotation.image_id]
-        image_path, mask_path = self.paths.images / file_name, self.paths.masks / annotation.file_name
+        entry = self._images[index]
+        image_path, label_path = self.paths.images / entry.file_name, self.paths.masks / entry.label_name
         image = to_rgb_array(read_image(image_path))
-        ids = read_ids(mask_path)
+        ids = read_ids(label_path) if entry.segments is not None else read_label_image(label_path, str(label_path))
         if image.shape[:2] != ids.shape:
             sizes = ["×".join(map(str, shape)) for shape in (ids.shape, image.shape[:2])]
-            raise InputError(f"{mask_path} has {sizes[0]} pixels but {image_path} has {sizes[1]}: scale neither alone")
-        area = count_pixels(ids)
-        check_segments(area, annotation.segments, str(mask_path))
-        segments = tuple(segment._replace(area=segment.area or area[segment.id]) for segment in annotation.segments)
+            raise InputError(f"{label_path} has {sizes[0]} pixels but {image_path} has {sizes[1]}: scale neither alone")
+        ids, segments = _find_segments(ids, entry, self.categories, label_path)
         pixels_first = torch.from_numpy(image).permute(2, 0, 1).contiguous()  # [3, height, width]
-        return PanopticRecord(pixels_first, torch.from_numpy(ids), segments, annotation.image_id, file_name)
+        return PanopticRecord(pixels_first, torch.from_numpy(ids), segments, entry.image_id, entry.file_name)
 
 
-def _check_images(content: PanopticJson) -> None:
-    """Raise InputError unless the file describes exactly the images that it lists."""
-    for present, absent, first, second in (
-        ("image", "annotation", content.images, content.annotations),
-        ("annotation", "image", content.annotations, content.images),
-    ):
-        lonely = [image_id for image_id in first if image_id not in second]
-        if lonely:
-            raise InputError(
-                f"{content.path}: {len(lonely)} entries have an {present} but no {absent} "
-                f"(the first is id {lonely[0]!r}): add what is missing or drop them"
-            )
-
-
-def _choose_paths(
-    root: Path, split: str, given: tuple[Path | str | None, Path | str | None, Path | str | None]
-) -> SplitPaths:
-    """Return the given parts, and find the others."""
-    images, annotations, masks = (None if path is None else root / path for path in given)
-    if images is None or annotations is None:
-        found = find_split(root, split)
-        images, annotations = images or found.images, annotations or found.annotations
-    return SplitPaths(images, annotations, masks or annotations.with_suffix(""))
+def _find_segments(
+    ids: np.ndarray, entry: ImageEntry, categories: tuple[Category, ...], path: Path
+) -> tuple[np.ndarray, tuple[Segment, ...]]:
+    """Return the map, int32 [height, width], void where no class counts, and its segments with their areas."""
+    if entry.segments is None:
+        try:
+            truth = split_instance_ids(ids, categories)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        return truth.panoptic_map, tuple(truth.segments)
+    if entry.void:
+        ids = np.where(np.isin(ids, list(entry.void)), VOID_ID, ids)
+    area = count_pixels(ids)
+    check_segments(area, entry.segments, str(path))
+    return ids, tuple(segment._replace(area=segment.area or area[segment.id]) for segment in entry.segments)

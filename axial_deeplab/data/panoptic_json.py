@@ -46,22 +46,37 @@ def read_panoptic_json(path: Path, *, categories: tuple[Category, ...] | None = 
         InputError: The file is absent or no JSON, a key is missing or of the wrong type, an image or a segment id
             repeats, a category is unknown, or the lists of classes disagree. Names the file, the image and the key.
     """
-    content = _load(path)
+    return parse_panoptic_json(load_object(path), path, categories=categories)
+
+
+def parse_panoptic_json(
+    content: dict[str, Any], path: Path, *, categories: tuple[Category, ...] | None = None
+) -> PanopticJson:
+    """Check the content of a file, which `load_object` has read, in the way of `read_panoptic_json`.
+
+    Raises:
+        InputError: As there, the file itself apart.
+    """
     if categories is None:
-        categories = parse_categories(_take(content, "categories", list, str(path)), path)
+        categories = parse_categories(take(content, "categories", list, str(path)), path)
     elif "categories" in content:
         _check_agreement(parse_categories(content["categories"], path), categories, path)
     category_map = CategoryMap(categories)
     annotations: dict[ImageId, Annotation] = {}
-    for number, entry in enumerate(_take(content, "annotations", list, str(path))):
+    for number, entry in enumerate(take(content, "annotations", list, str(path))):
         annotation = _parse_annotation(entry, category_map, f"{path}, annotation {number}")
         if annotations.setdefault(annotation.image_id, annotation) is not annotation:
             raise InputError(f"{path}: two annotations have the image_id {annotation.image_id!r}: keep one of them")
-    images = _parse_images(_take(content, "images", list, str(path)), path) if "images" in content else {}
+    images = parse_images(take(content, "images", list, str(path)), path) if "images" in content else {}
     return PanopticJson(path, category_map.categories, annotations, images)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        InputError: The file is absent, no JSON, or no object.
+    """
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -73,8 +88,12 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _take(entry: Any, key: str, kind: type | tuple[type, ...], where: str, *, default: object = None) -> Any:
-    """Return `entry[key]`, or `default` where it is missing or null, if it is of the right type."""
+def take(entry: Any, key: str, kind: type | tuple[type, ...], where: str, *, default: object = None) -> Any:
+    """Return `entry[key]`, or `default` where it is missing or null.
+
+    Raises:
+        InputError: It is missing without a default, or of the wrong type.
+    """
     value = entry.get(key) if isinstance(entry, dict) else None
     value = default if value is None else value
     if value is None:
@@ -84,42 +103,47 @@ def _take(entry: Any, key: str, kind: type | tuple[type, ...], where: str, *, de
     return value
 
 
-def _parse_images(entries: list[Any], path: Path) -> dict[ImageId, str]:
+def parse_images(entries: list[Any], path: Path) -> dict[ImageId, str]:
+    """Return the file names of the list `images` by image id.
+
+    Raises:
+        InputError: A key is missing or of the wrong type, or an id repeats.
+    """
     images: dict[ImageId, str] = {}
     for number, entry in enumerate(entries):
         where = f"{path}, image {number}"
-        image_id: ImageId = _take(entry, "id", (int, str), where)
+        image_id: ImageId = take(entry, "id", (int, str), where)
         if image_id in images:
             raise InputError(f"{path}: two images have the id {image_id!r}: keep one of them")
-        images[image_id] = _take(entry, "file_name", str, where)
+        images[image_id] = take(entry, "file_name", str, where)
     return images
 
 
 def _parse_annotation(entry: object, category_map: CategoryMap, where: str) -> Annotation:
-    image_id: ImageId = _take(entry, "image_id", (int, str), where)
+    image_id: ImageId = take(entry, "image_id", (int, str), where)
     where = f"{where} (image_id {image_id!r})"
     segments = tuple(
-        _parse_segment(segment, category_map, where) for segment in _take(entry, "segments_info", list, where)
+        _parse_segment(segment, category_map, where) for segment in take(entry, "segments_info", list, where)
     )
     if len({segment.id for segment in segments}) < len(segments):
         raise InputError(f"{where}: a segment id repeats: give each segment its own id")
-    return Annotation(image_id, _take(entry, "file_name", str, where), segments)
+    return Annotation(image_id, take(entry, "file_name", str, where), segments)
 
 
 def _parse_segment(entry: object, category_map: CategoryMap, where: str) -> Segment:
-    segment_id: int = _take(entry, "id", int, where)
-    dataset_id: int = _take(entry, "category_id", int, where)
+    segment_id: int = take(entry, "id", int, where)
+    dataset_id: int = take(entry, "category_id", int, where)
     if not 1 <= segment_id <= MAX_ID:
         raise InputError(f"{where}: the segment id {segment_id} is not one of 1 .. {MAX_ID}; 0 is void")
     try:
         category_id = category_map.to_contiguous(dataset_id)
     except InputError as error:
         raise InputError(f"{where}, segment {segment_id}: {error}") from None
-    area: float = _take(entry, "area", (int, float), where, default=0)
+    area: float = take(entry, "area", (int, float), where, default=0)
     if not 0 <= area < math.inf:
         raise InputError(f"{where}, segment {segment_id}: 'area' cannot be {area}: give the number of pixels")
-    is_crowd = bool(_take(entry, "iscrowd", int, where, default=0))
-    score = float(_take(entry, "score", (int, float), where, default=1.0))
+    is_crowd = bool(take(entry, "iscrowd", int, where, default=0))
+    score = float(take(entry, "score", (int, float), where, default=1.0))
     return Segment(segment_id, category_id, category_map.is_thing[category_id], score, int(area), is_crowd)
 
 
@@ -128,4 +152,4 @@ def _check_agreement(own: tuple[Category, ...], truth: tuple[Category, ...], pat
     ours, theirs = ({(c.id, c.name, c.is_thing) for c in categories} for categories in (own, truth))
     if differing := sorted(ours ^ theirs):
         listed = ", ".join(f"{name} ({number})" for number, name, _ in differing[:3])
-        raise InputError(f"{path}: 'categories' differs from that of the truth in {listed}: use the same list, or none")
+        raise InputError(f"{path}: 'categories' differs from the class list in {listed}: use the same list, or none")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from axial_deeplab.data.augment import AugmentConfig
+from axial_deeplab.data.layouts.detect import Layout
 from axial_deeplab.data.transforms import Preprocess
 from axial_deeplab.errors import InputError
 from axial_deeplab.panoptic.losses import LossWeights
@@ -36,8 +37,10 @@ class DataConfig:
     """Which images.
 
     Attributes:
-        dataset: "coco_panoptic" reads a folder in COCO-panoptic format, "scenes" draws procedural ones.
-        root: Folder of the dataset; not used for scenes.
+        dataset: "coco_panoptic" reads a folder, in any layout; "scenes" draws procedural ones.
+        root: Folder of the dataset; scenes have none.
+        layout: How the folder is laid out; "auto" finds out.
+        version: Of Mapillary Vistas, "1.2" or "2.0"; never guessed.
         train_split: Split to learn from.
         val_split: Split to score.
         images: Folder of the images, relative to `root`, of a set in none of the known layouts; `{split}` stands for the
@@ -51,6 +54,8 @@ class DataConfig:
 
     dataset: Literal["coco_panoptic", "scenes"] = "coco_panoptic"
     root: str | None = None
+    layout: Layout = "auto"
+    version: str | None = None
     train_split: str = "train"
     val_split: str = "val"
     images: str | None = None
@@ -124,6 +129,8 @@ class Recipe:
         precision: "auto" is bfloat16 autocast on GPUs that have it, else float32.
         ema_decay: Decay of the averaged weights that are scored and kept; 0 keeps the last ones.
         compile: Compile the network with `torch.compile`.
+        cuda_graph: Replay the encoder as CUDA graphs: on one GPU, without `accumulate` and `compile`. Several times as fast
+            where Python cannot launch kernels as fast as the GPU works them off; needs more memory.
         val_every: Iterations between scores and checkpoints at the reference batch.
         patience: Stop after so many scores without a better one; 0 never does.
     """
@@ -146,6 +153,7 @@ class Recipe:
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     ema_decay: float = 0.0
     compile: bool = False
+    cuda_graph: bool = False
     val_every: int = 2_000
     patience: int = 0
 
@@ -166,6 +174,10 @@ class Recipe:
         for name, value in (("data.workers", self.data.workers), ("optimizer.lookahead", self.optimizer.lookahead)):
             if value < 0:
                 raise InputError(f"{name} starts at 0, got {value}")
+        if self.cuda_graph and (self.accumulate > 1 or self.compile):
+            raise InputError(
+                "cuda_graph goes neither with accumulate, whose gradients it would overwrite, nor with compile"
+            )
 
 
 def fit_to_hardware(recipe: Recipe, world_size: int) -> Recipe:

@@ -64,9 +64,11 @@ def open_datasets(config: DataConfig) -> tuple[LabeledImages, LabeledImages]:
     """Return the records to learn from and those to score.
 
     Raises:
-        InputError: If the data cannot be found, or the two splits have different classes.
+        InputError: If the data cannot be found, would not be read, or the two splits have different classes.
     """
     if config.dataset == "scenes":
+        if config.root is not None:
+            raise InputError(f"scenes are drawn, {config.root} would not be read: add --data.dataset coco_panoptic")
         size = config.scene_size
         return SceneDataset(config.train_scenes, size=size), SceneDataset(config.val_scenes, size=size, seed=1)
     if config.root is None:
@@ -82,7 +84,9 @@ def _open_split(root: str, split: str, config: DataConfig) -> CocoPanopticDatase
     images, annotations = (
         None if path is None else path.replace("{split}", split) for path in (config.images, config.annotations)
     )
-    return CocoPanopticDataset(root, split, images=images, annotations=annotations)
+    return CocoPanopticDataset(
+        root, split, images=images, annotations=annotations, layout=config.layout, version=config.version
+    )
 
 
 def encode_batch(batch: Batch, recipe: Recipe) -> EncodedBatch:

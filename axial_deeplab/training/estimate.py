@@ -12,6 +12,7 @@ from axial_deeplab.errors import InputError
 from axial_deeplab.models.catalog import get_default_classes
 from axial_deeplab.panoptic.losses import panoptic_loss
 from axial_deeplab.training.config import Recipe, fit_to_hardware
+from axial_deeplab.training.cuda_graph import check_graphable, replay_encoder
 from axial_deeplab.training.data_module import Batch, encode_batch
 from axial_deeplab.training.networks import build_network
 from axial_deeplab.training.optimizers import build_optimizer
@@ -37,6 +38,7 @@ def estimate_cost(recipe: Recipe) -> Cost:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     world_size = count_devices(recipe)
+    check_graphable(recipe, world_size)
     fitted = fit_to_hardware(recipe, world_size)
     try:
         seconds = recipe.accumulate * time_step(fitted, device)
@@ -55,6 +57,8 @@ def time_step(recipe: Recipe, device: torch.device) -> float:
     optimizer = build_optimizer(model, recipe.optimizer)
     half = choose_precision(recipe) == "bf16-mixed"
     batch = encode_batch(draw_batch(recipe, num_classes, device), recipe)
+    if recipe.cuda_graph:
+        replay_encoder(model, batch.images, bfloat16=half)
     started = 0.0
     for step in range(WARMUP_STEPS + TIMED_STEPS):
         if step == WARMUP_STEPS:

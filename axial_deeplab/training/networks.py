@@ -2,6 +2,7 @@
 
 import sys
 
+import torch
 from torch import nn
 
 from axial_deeplab.checkpoints.load import load_checkpoint
@@ -14,7 +15,7 @@ from axial_deeplab.training.config import ModelConfig
 
 
 def build_network(config: ModelConfig, num_classes: int, *, world_size: int = 1) -> nn.Module:
-    """Build the model, in training mode, for this number of processes.
+    """Build the model, in training mode, for this number of processes; channels-last where there is a GPU.
 
     Raises:
         InputError: If there is no such model, or the checkpoint to start from does not suit it.
@@ -32,6 +33,8 @@ def build_network(config: ModelConfig, num_classes: int, *, world_size: int = 1)
         freeze_norms(model)
     elif world_size > 1:
         synchronize_norms(model)
+    if torch.cuda.is_available():  # what the kernels of attention and norms, and the tensor cores, take as it is
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.train()
 
 

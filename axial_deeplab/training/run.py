@@ -22,6 +22,7 @@ from axial_deeplab.records import Category
 from axial_deeplab.serialization import to_plain
 from axial_deeplab.training.averaging import make_average
 from axial_deeplab.training.config import Recipe, describe_fit, describe_small_statistics, fit_to_hardware
+from axial_deeplab.training.cuda_graph import check_graphable
 from axial_deeplab.training.data_module import PanopticDataModule, open_datasets
 from axial_deeplab.training.networks import build_network
 from axial_deeplab.training.progress import make_progress_bar
@@ -45,6 +46,7 @@ def train(recipe: Recipe, output: str | Path, *, resume: bool = False) -> dict[s
     """
     output = Path(output)
     world_size = count_devices(recipe)
+    check_graphable(recipe, world_size)
     fitted = fit_to_hardware(recipe, world_size)
     train_records, val_records = open_datasets(recipe.data)
     if len(val_records) < world_size:

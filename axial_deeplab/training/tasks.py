@@ -21,6 +21,7 @@ from axial_deeplab.predict import Predictor
 from axial_deeplab.records import PanopticRecord
 from axial_deeplab.serialization import from_plain, to_plain
 from axial_deeplab.training.config import Recipe
+from axial_deeplab.training.cuda_graph import replay_encoder
 from axial_deeplab.training.data_module import EncodedBatch
 from axial_deeplab.training.optimizers import build_optimizer
 from axial_deeplab.training.schedules import compute_lr_factor
@@ -43,6 +44,7 @@ class PanopticTask(pl.LightningModule):
         self.measured: dict[str, Any] = {}
         self.losses: dict[str, Tensor] = {}
         self.file_names: list[str] = []
+        self.replays = False  # whether the encoder has been captured
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.model, self.recipe.optimizer)
@@ -60,6 +62,9 @@ class PanopticTask(pl.LightningModule):
     def on_train_batch_start(self, batch: EncodedBatch, batch_idx: int) -> None:
         # Dropout is a function of the step too, so that a resumed run repeats it.
         torch.manual_seed(self.recipe.seed + (batch_idx + 1) * 1_000_003 + self.global_rank)
+        if self.recipe.cuda_graph and not self.replays:
+            replay_encoder(self.model, batch.images, bfloat16=self.trainer.precision == "bf16-mixed")
+            self.replays = True
         self.throughput.begin_step()
 
     def training_step(self, batch: EncodedBatch, batch_idx: int) -> Tensor:

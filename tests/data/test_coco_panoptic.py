@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from axial_deeplab.data.catalog import load_catalog
-from axial_deeplab.data.coco_panoptic import CocoPanopticDataset, find_split
+from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
+from axial_deeplab.data.layouts.coco import find_split
 from axial_deeplab.data.panoptic_png import encode_ids
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Segment

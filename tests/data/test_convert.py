@@ -88,6 +88,7 @@ def test_dataset_yaml(tmp_path: Path) -> None:
         "ids": [3, 5, 6],
         "isthing": [1, 1, 0],
         "colors": [list(category.color or ()) for category in categories],
+        "splits": ["train"],
     }
     assert len({tuple(color) for color in content["colors"]}) == 3
 

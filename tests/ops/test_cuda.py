@@ -6,6 +6,7 @@ from torch import Tensor
 
 from axial_deeplab.ops import cuda_choice, cuda_launch, cuda_plan
 from axial_deeplab.ops.cuda_compile import compile_kernel
+from axial_deeplab.ops.cuda_launch import cut_lines
 from axial_deeplab.ops.cuda_plan import count_slots, explain_dims, plan_backward, plan_forward
 from axial_deeplab.ops.triton_tiles import Geometry
 from tests.ops.conftest import HOPPER_SHARED
@@ -65,6 +66,33 @@ def test_however_a_line_is_cut(
     expected = compute_all(exact, case, "reference")
     for ours, theirs in zip(compute_all(half, case, kernels), expected, strict=True):
         assert measure_error(ours, theirs) < 1.5e-2
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+@pytest.mark.parametrize("span", [None, 17])
+@pytest.mark.usefixtures("poisoned")
+def test_however_few_lines_are_taken_at_once(
+    most: int, span: int | None, kernels: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_launch, "cut_lines", lambda g, _: cut_lines(g, most))
+    monkeypatch.setattr(cuda_plan, "_choose", lambda *_, **__: (1, 1, 1))
+    for plan in ("plan_forward", "plan_backward"):
+        monkeypatch.setattr(cuda_launch, plan, getattr(cuda_plan, plan).__wrapped__)
+    case = Case(20, heads=8, outer=2, inner=2, span=span)
+    half, exact = make_half_inputs(case, device)
+    expected = compute_all(exact, case, "reference")
+    for ours, theirs in zip(compute_all(half, case, kernels), expected, strict=True):
+        assert measure_error(ours, theirs) < 1.5e-2
+
+
+def test_lines_are_cut_into_whole_maps_or_within_one() -> None:
+    g = Geometry(num_lines=12, inner=4, length=20, reach=19, num_heads=8, key_dim=4, value_dim=8, terms=(True,) * 3)
+    for most in range(14):
+        pieces = cut_lines(g, most)
+        assert [line for first, end in pieces for line in range(first, end)] == list(range(12))
+        for first, end in pieces:
+            assert end - first <= max(most, 1)
+            assert first // 4 == (end - 1) // 4 or first % 4 == end % 4 == 0
 
 
 @pytest.mark.usefixtures("poisoned")

@@ -20,6 +20,7 @@ from axial_deeplab.training.data_module import (
     encode_batch,
     open_datasets,
 )
+from tests.data.layout_sources import write_mapillary
 
 SCENES = SceneDataset(4, size=64)
 
@@ -76,8 +77,17 @@ def test_scored_scenes_are_none_of_those_learned() -> None:
 def test_missing_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--data\.root PATH"):
         open_datasets(DataConfig())
-    with pytest.raises(InputError, match="has no split 'train'"):
+    with pytest.raises(InputError, match="has no known layout"):
         open_datasets(DataConfig(root=str(tmp_path)))
+    with pytest.raises(InputError, match=r"would not be read: add --data\.dataset coco_panoptic"):
+        open_datasets(DataConfig("scenes", root=str(tmp_path)))
+
+
+def test_layout_and_version_reach_the_reader(tmp_path: Path) -> None:
+    root = str(write_mapillary(tmp_path, "1.2", "2.0"))
+    train, val = open_datasets(DataConfig(root=root, layout="mapillary", version="1.2"))
+    assert (len(train), len(val), len(train.categories)) == (2, 1, 2)
+    assert len(open_datasets(DataConfig(root=root, version="2.0"))[0].categories) == 4
 
 
 def test_real_set_opens(shared_data: Path) -> None:

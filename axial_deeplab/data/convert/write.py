@@ -145,17 +145,18 @@ def _write_set(folder: Path, images: Sequence[LabeledImage], job: _Job, report: 
             prediction = PanopticPrediction(torch.from_numpy(drawing.ids), drawing.segments)
             writers[split].add(image.image_id or 0, image.file_name, prediction)
             report.add(split, image.file_name, drawing)
-    content = describe_set(job.categories)
+    content = describe_set(job.categories, list(writers))
     write_atomic(folder / "dataset.yaml", lambda file: file.write(content.encode()))
 
 
-def describe_set(categories: Sequence[Category]) -> str:
-    """Return the text of dataset.yaml: names, ids, isthing and colors (RGB, 0..255) by contiguous id."""
+def describe_set(categories: Sequence[Category], splits: Sequence[str]) -> str:
+    """Return the text of dataset.yaml: names, ids, isthing and colors (RGB, 0..255) by contiguous id, and the splits."""
     content = {
         "names": [category.name for category in categories],
         "ids": [category.id for category in categories],
         "isthing": [int(category.is_thing) for category in categories],
         "colors": [list(category.color or ()) for category in categories],
+        "splits": list(splits),
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 

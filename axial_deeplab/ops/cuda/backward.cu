@@ -5,7 +5,8 @@
 // gradient dX = P (dP - delta), delta = dcontent . content + dposition . position. Nothing of a tile is kept.
 //
 //   keys, values     summed in registers along the line
-//   queries          each group's share meets in shared memory after every tile; shares of several blocks are summed later
+//   queries          each group's share meets in shared memory after every tile; shares of several blocks are summed later,
+//                    for which a launch takes only as many lines, `first_line` to `end_line`, as there is space for
 //   tables, scales   summed by the block over all its lines, in shared memory and registers; summed over blocks later
 //
 // Every sum has a fixed order: nothing is added atomically. Groups add to the tables' gradients in two turns, the rows of
@@ -26,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                        const float* __restrict__ affine, const bf16* __restrict__ retrieved, const float* __restrict__ lse,
                        const bf16* __restrict__ grad_retrieved, bf16* __restrict__ grad_qkv, bf16* __restrict__ query_shares,
                        float* __restrict__ row_shares, float* __restrict__ scale_shares, int num_lines, int inner, int length,
-                       int reach, int first_row) {
+                       int reach, int first_row, int first_line, int end_line) {
   SHARED_MEMORY(memory);
   const Place place(threadIdx.x);
   Unit* const k_content = memory;
@@ -80,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     return key < length && key - (query + TILE - 1) <= reach && query - (key + TILE - 1) <= reach;
   };
 
-  for (int line = blockIdx.x; line < num_lines; line += gridDim.x) {
+  for (int line = first_line + blockIdx.x; line < end_line; line += gridDim.x) {
     const i64 pixel = (i64)(line / inner) * length * inner + line % inner;
     const i64 step = (i64)inner * CHANNELS, out_step = (i64)inner * OUT_CHANNELS;
     const bf16* const line_q = qkv + pixel * CHANNELS + head0 * KEY_DIM;
@@ -167,16 +168,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
           grad_a2 += q[0] * position.x + q[1] * position.y + q[2] * position.z + q[3] * position.w;
           float grad[4] = {a1 * content.x + a2 * position.x, a1 * content.y + a2 * position.y, a1 * content.z + a2 * position.z,
                            a1 * content.w + a2 * position.w};
-          const i64 where = pixel + (i64)(tile.query + o) * inner;
 #pragma unroll
           for (int j = 0; j < 4; j += 2) {
             if (c + j >= KEY_DIM) break;
             int channel = (head0 + place.own_head) * KEY_DIM + c + j;
             if (KEY_BLOCKS_ONE) {
-              *(u32*)(grad_qkv + where * CHANNELS + channel) = pack(grad[j], grad[j + 1]);
+              *(u32*)(grad_qkv + (pixel + (i64)(tile.query + o) * inner) * CHANNELS + channel) = pack(grad[j], grad[j + 1]);
             } else {
-              const i64 pixels = (i64)num_lines * length;
-              *(u32*)(query_shares + (blockIdx.y * pixels + where) * NUM_HEADS * KEY_DIM + channel) = pack(grad[j], grad[j + 1]);
+              const i64 row = ((i64)blockIdx.y * (end_line - first_line) + line - first_line) * length + tile.query + o;
+              *(u32*)(query_shares + row * NUM_HEADS * KEY_DIM + channel) = pack(grad[j], grad[j + 1]);
             }
           }
         }

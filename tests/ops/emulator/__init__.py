@@ -18,10 +18,16 @@ COMPILER = shutil.which("g++")
 
 
 def launch_emulated(
-    name: str, plan: Plan, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], g: Geometry, margin: int
+    name: str,
+    plan: Plan,
+    grid: tuple[int, int, int],
+    tensors: tuple[Tensor, ...],
+    g: Geometry,
+    margin: int,
+    *lines: int,
 ) -> None:
     """Take the place of `cuda_launch._launch` for tensors on the CPU."""
-    numbers = (g.num_lines, g.inner, g.length, g.reach, margin)
+    numbers = (g.num_lines, g.inner, g.length, g.reach, margin, *lines)
     pointers = [ctypes.c_void_p(x.data_ptr()) for x in tensors]
     build(name, plan.constants).emulate(*grid, plan.threads, plan.shared_bytes, *pointers, *numbers)
 
