@@ -18,6 +18,7 @@ COMMANDS = {
     "score": "score predictions in COCO-panoptic format",
     "models": "list the networks with their sizes and costs",
     "stress": "score a checkpoint on images of other sizes",
+    "recipes": "list the experiments with published and measured scores",
     "compare": "compare the scores of finished runs",
     "dataset": "convert your own annotations for training",
 }
