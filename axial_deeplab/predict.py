@@ -167,6 +167,8 @@ def predict_files(
     output = Path(output)
     paths = find_images(inputs)
     names = choose_names(paths)
+    if unknown := sorted({*write} - {"overlays", *WRITTEN} | {*submissions} - {*SUBMISSIONS}):
+        raise InputError(f"'{unknown[0]}' is not written: choose of overlays, {', '.join([*WRITTEN, *SUBMISSIONS])}")
     forms = [*(WRITTEN[name] for name in write if name in WRITTEN), *(SUBMISSIONS[name] for name in submissions)]
     identities = [identify_images(form, paths, names) for form in forms]
     summary = PredictSummary([], [])
