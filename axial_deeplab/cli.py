@@ -17,6 +17,8 @@ COMMANDS = {
     "predict": "segment images with a checkpoint",
     "score": "score predictions in COCO-panoptic format",
     "models": "list the networks with their sizes and costs",
+    "stress": "score a checkpoint on images of other sizes",
+    "recipes": "list the experiments with published and measured scores",
     "compare": "compare the scores of finished runs",
     "dataset": "convert and check your own data for training",
 }

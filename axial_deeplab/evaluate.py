@@ -1,15 +1,20 @@
 """Score a network on labeled images, one by one, and leave predictions that any other evaluator can check."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from axial_deeplab.data.files import write_json
-from axial_deeplab.data.panoptic_writer import PanopticWriter
+from axial_deeplab.data.panoptic_writer import PanopticWriter, write_ids
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.panoptic_quality import PanopticQuality, PanopticReport
+from axial_deeplab.metrics.panoptic_quality import PanopticReport
+from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, measure_maps
+from axial_deeplab.metrics.workers import Workers
 from axial_deeplab.predict import Predictor, show_progress
-from axial_deeplab.records import Category, PanopticPrediction, PanopticRecord
+from axial_deeplab.records import Category, PanopticPrediction, PanopticRecord, Segment
 
 
 class LabeledImages(Protocol):
@@ -23,30 +28,102 @@ class LabeledImages(Protocol):
     def __getitem__(self, index: int, /) -> PanopticRecord: ...
 
 
+class _Labeled(NamedTuple):
+    """A record as arrays: tensors would travel between processes through files."""
+
+    image: np.ndarray  # uint8 [height, width, 3]
+    panoptic_map: np.ndarray  # int32 [height, width]
+    segments: tuple[Segment, ...]
+    image_id: int | str
+    file_name: str
+
+
+class _Pair(NamedTuple):
+    """What is left to do for an image once it is segmented."""
+
+    truth: np.ndarray  # int32 [height, width]
+    predicted: np.ndarray  # int32 [height, width]
+    things: Things | None
+    png: Path
+
+
+class _Listed(NamedTuple):
+    """What the maps of an image hold."""
+
+    image_id: int | str
+    truth_segments: Sequence[Segment]
+    predicted_segments: Sequence[Segment]
+
+
 def evaluate(predictor: Predictor, dataset: LabeledImages, output: str | Path) -> PanopticReport:
+    """Segment every image of `dataset` and return panoptic quality alone: `evaluate_tasks` for that task."""
+    report = evaluate_tasks(predictor, dataset, output, tasks=["panoptic"]).panoptic
+    assert report is not None
+    return report
+
+
+def evaluate_tasks(
+    predictor: Predictor,
+    dataset: LabeledImages,
+    output: str | Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    processes: int = 1,
+) -> TaskReport:
     """Segment and score every image of `dataset`.
 
-    `output` gets `predictions/NAME.png` and `predictions.json` (COCO-panoptic format), and `report.json`.
+    `output` gets `predictions/NAME.png` and `predictions.json` (COCO-panoptic format), and `report.json`. The figures do
+    not depend on the number of processes.
+
+    Args:
+        predictor: Runs in this process.
+        dataset: Can be pickled if there are several processes.
+        output: Folder for the results.
+        tasks: Some of "panoptic", "instance" and "semantic"; by default all that the classes and the installation allow.
+        processes: How many read images, write PNGs and compare maps.
 
     Raises:
         InputError: If the network and the dataset have different classes, or a file is bad.
     """
     output = Path(output)
     positions = match_categories(predictor.categories, dataset.categories, void_class=predictor.config.void_class)
-    quality = PanopticQuality(dataset.categories)
+    scores = TaskScores(dataset.categories, tasks)
     (output / "report.json").unlink(
         missing_ok=True
     )  # an older one would stand beside predictions that it does not score
-    with PanopticWriter(output / "predictions.json", dataset.categories) as writer:
-        for index in range(len(dataset)):
-            show_progress(index + 1, len(dataset))
-            record = dataset[index]
-            prediction = translate_classes(predictor(record.image.permute(1, 2, 0)), positions)
-            quality.update(record.panoptic_map, record.segments, prediction.panoptic_map, prediction.segments)
-            writer.add(record.image_id, record.file_name, prediction)
-    report = quality.compute()
+    listed: deque[_Listed] = deque()
+    with (
+        PanopticWriter(output / "predictions.json", dataset.categories) as writer,
+        Workers(processes, dataset) as workers,
+    ):
+
+        def segment_images() -> Iterator[_Pair]:
+            for number, record in enumerate(workers.map(_read, range(len(dataset))), start=1):
+                show_progress(number, len(dataset))
+                prediction = translate_classes(predictor(record.image), positions)
+                things = scores.choose_things(record.segments, prediction.segments)
+                png = writer.list(record.image_id, record.file_name, prediction)
+                listed.append(_Listed(record.image_id, record.segments, prediction.segments))
+                yield _Pair(record.panoptic_map, prediction.panoptic_map.numpy(), things, png)
+
+        for measure in workers.map(_finish, segment_images()):
+            image_id, truth_segments, predicted_segments = listed.popleft()
+            scores.update(image_id, measure, truth_segments, predicted_segments)
+    report = scores.compute()
     write_json(output / "report.json", report.to_json(), indent=2)
     return report
+
+
+def _read(dataset: LabeledImages, index: int) -> _Labeled:
+    record = dataset[index]
+    image, panoptic_map = record.image.permute(1, 2, 0).numpy(), record.panoptic_map.numpy()
+    return _Labeled(image, panoptic_map, record.segments, record.image_id, record.file_name)
+
+
+def _finish(_: LabeledImages, pair: _Pair) -> Measure:
+    """Write the prediction and measure it."""
+    write_ids(pair.png, pair.predicted)
+    return measure_maps(pair.truth, pair.predicted, pair.things)
 
 
 def match_categories(

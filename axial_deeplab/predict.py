@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from axial_deeplab.checkpoints.load import CheckpointConfig, load_checkpoint
 from axial_deeplab.data.files import write_png
 from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_array
-from axial_deeplab.data.panoptic_writer import PanopticWriter
+from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN, identify_images
 from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
 from axial_deeplab.errors import InputError
+from axial_deeplab.inference import DEFAULT_CONFIG, InferenceConfig, infer
 from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
 from axial_deeplab.records import PanopticOutput, PanopticPrediction
@@ -33,6 +35,7 @@ class Predictor:
         config: From the network's checkpoint.
         device: Where to run; `None` takes a GPU if there is one.
         use_bfloat16: Compute in bfloat16 where that is safe; `None` does so on GPUs that can.
+        inference: Scales, mirror image and tiles.
 
     Attributes:
         categories: The class table; `Segment.category_id` is a position in it.
@@ -45,6 +48,7 @@ class Predictor:
         device: str | torch.device | None = None,
         *,
         use_bfloat16: bool | None = None,
+        inference: InferenceConfig = DEFAULT_CONFIG,
     ) -> None:
         if config.task != "panoptic" or config.postprocess is None:
             raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
@@ -58,6 +62,7 @@ class Predictor:
         if use_bfloat16 is None:
             use_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self.use_bfloat16 = use_bfloat16
+        self.inference = inference
         self.config, self.categories = config, config.categories
         self.preprocess = from_plain(Preprocess, config.preprocess, where="the checkpoint's preprocess")
         self.postprocess = from_plain(PostprocessConfig, config.postprocess, where="the checkpoint's postprocess")
@@ -71,11 +76,16 @@ class Predictor:
         return self.predict_with_heads(image)[0]
 
     @torch.inference_mode()
-    def predict_with_heads(self, image: ImageLike) -> tuple[PanopticPrediction, PanopticOutput]:
-        """Segment one image and return the heads too, at the size that the network saw without its padding."""
-        pixels, geometry = prepare(to_tensor(image), self.preprocess)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
-            output = self.model(pixels[None].to(self.device))
+    def predict_with_heads(
+        self, image: ImageLike, *, preprocess: Preprocess | None = None
+    ) -> tuple[PanopticPrediction, PanopticOutput]:
+        """Segment one image and return the heads too, at the size that the network saw without its padding.
+
+        `preprocess` stands in for the checkpoint's, to show the network another size.
+        """
+        preprocess = preprocess or self.preprocess
+        pixels, geometry = prepare(to_tensor(image), preprocess)
+        output = infer(self._run_network, pixels[None], self.inference, multiple=preprocess.multiple)
         # Post-processing works without the padding, so that no segment gains from it, and before the resize to the
         # image's size, because ids are much smaller than logits.
         output = restore_output(output, geometry._replace(image_size=geometry.resized_size))
@@ -83,6 +93,10 @@ class Predictor:
         (prediction,) = postprocess(output, is_thing, self.postprocess, void_class=self.config.void_class)
         prediction = PanopticPrediction(prediction.panoptic_map.cpu(), prediction.segments)
         return restore_prediction(prediction, geometry), PanopticOutput(*(head.float().cpu() for head in output))
+
+    def _run_network(self, images: Tensor) -> PanopticOutput:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
+            return self.model(images.to(self.device))
 
 
 class PredictSummary(NamedTuple):
@@ -92,10 +106,15 @@ class PredictSummary(NamedTuple):
     failed: list[Path]
 
 
-def load(checkpoint: str | Path, device: str | torch.device | None = None) -> Predictor:
+def load(
+    checkpoint: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    inference: InferenceConfig = DEFAULT_CONFIG,
+) -> Predictor:
     """Load a checkpoint, a folder or a trainer's `.ckpt`, for prediction; in bfloat16 its norms are folded, which is faster."""
     model, config = load_checkpoint(checkpoint)
-    predictor = Predictor(model, config, device)
+    predictor = Predictor(model, config, device, inference=inference)
     if predictor.use_bfloat16:
         fold_norms(predictor.model, dtype=torch.bfloat16)
     return predictor
@@ -120,31 +139,55 @@ def to_tensor(image: ImageLike) -> Tensor:
     return pixels.permute(2, 0, 1)
 
 
-def predict_files(inputs: Sequence[str], predictor: Predictor, output: str | Path) -> PredictSummary:
-    """Segment files, folders and glob patterns; write overlays and a COCO-panoptic result.
+def predict_files(
+    inputs: Sequence[str],
+    predictor: Predictor,
+    output: str | Path,
+    *,
+    write: Sequence[str] = ("overlays", "panoptic"),
+    submissions: Sequence[str] = (),
+) -> PredictSummary:
+    """Segment files, folders and glob patterns; write overlays and a COCO-panoptic result, or what is asked for.
 
     `output` gets `overlays/NAME.png`, `predictions/NAME.png` with the segment ids, and at the end `predictions.json`. A file
     that cannot be read is named on stderr and left out. Files of one name get different numbers.
 
+    Args:
+        inputs: What to segment.
+        predictor: The network.
+        output: Folder for the results.
+        write: Some of "overlays", "panoptic", "instances" (`instances.json`, a COCO results file) and "semantic"
+            (`semantic/NAME.png` with the ids of the classes, 255 for void).
+        submissions: Names of `data.submissions.SUBMISSIONS`, each written to a folder of its name.
+
     Raises:
-        InputError: If the inputs name no file, or the output cannot be written.
+        InputError: If the inputs name no file, the images or the classes are not those of a benchmark, or the output cannot
+            be written.
     """
     output = Path(output)
     paths = find_images(inputs)
+    names = choose_names(paths)
+    if unknown := sorted({*write} - {"overlays", *WRITTEN} | {*submissions} - {*SUBMISSIONS}):
+        raise InputError(f"'{unknown[0]}' is not written: choose of overlays, {', '.join([*WRITTEN, *SUBMISSIONS])}")
+    forms = [*(WRITTEN[name] for name in write if name in WRITTEN), *(SUBMISSIONS[name] for name in submissions)]
+    identities = [identify_images(form, paths, names) for form in forms]
     summary = PredictSummary([], [])
-    with PanopticWriter(output / "predictions.json", predictor.categories) as writer:
-        for number, (path, name) in enumerate(zip(paths, choose_names(paths), strict=True), start=1):
-            show_progress(number, len(paths))
+    with ExitStack() as stack:
+        writers = [stack.enter_context(form.open(output, predictor.categories)) for form in forms]
+        for position, (path, name) in enumerate(zip(paths, names, strict=True)):
+            show_progress(position + 1, len(paths))
             try:
                 pixels = to_rgb_array(read_image(path))
                 prediction = predictor(pixels)
             except (InputError, torch.OutOfMemoryError) as error:
-                memory = f"{path} is too large for the GPU's memory: make it smaller, or use --device cpu"
+                memory = f"{path} is too large for the GPU's memory: use --tile 1025, or --device cpu"
                 print(memory if isinstance(error, torch.OutOfMemoryError) else error, file=sys.stderr)
                 summary.failed.append(path)
                 continue
-            write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
-            writer.add(name, f"{name}{path.suffix}", prediction)
+            if "overlays" in write:
+                write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
+            for writer, known in zip(writers, identities, strict=True):
+                writer.add(*known[position], prediction)
             summary.done.append(path)
     return summary
 

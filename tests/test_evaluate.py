@@ -10,8 +10,9 @@ from axial_deeplab.data.files import write_png
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.data.scenes import SCENE_CATEGORIES, SceneDataset
 from axial_deeplab.errors import InputError
-from axial_deeplab.evaluate import evaluate, match_categories
+from axial_deeplab.evaluate import evaluate, evaluate_tasks, match_categories
 from axial_deeplab.metrics.panoptic_quality import compute_panoptic_quality
+from axial_deeplab.metrics.score_files import score_files
 from axial_deeplab.predict import Predictor
 from axial_deeplab.records import Category, PanopticPrediction
 from tests.test_predict import RedIsBox, make_config
@@ -54,6 +55,22 @@ def test_perfect_predictions_score_100(root: Path, tmp_path: Path) -> None:
 
     report = evaluate(Oracle(), dataset, tmp_path / "out")  # type: ignore[arg-type]
     assert report.all.pq == 1.0
+
+
+def test_tasks_equal_the_score_of_the_files_in_any_number_of_processes(root: Path, tmp_path: Path) -> None:
+    predictor, dataset = Predictor(RedIsBox(), make_config(), "cpu"), CocoPanopticDataset(root, "val")
+    one = evaluate_tasks(predictor, dataset, tmp_path / "one")
+    two = evaluate_tasks(predictor, dataset, tmp_path / "two", processes=2)
+    scored = score_files(root / "annotations" / "panoptic_val.json", tmp_path / "two" / "predictions.json")
+    written = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert written == one.to_json() == two.to_json() == scored.to_json()
+    assert written["semantic"]["mIoU"] > 0.01  # the sky is right where it is
+    files = [sorted(path.name for path in (tmp_path / name / "predictions").iterdir()) for name in ("one", "two")]
+    assert files[0] == files[1]
+    assert len(files[0]) == 3
+    assert evaluate_tasks(predictor, dataset, tmp_path / "one", tasks=["semantic"]).to_json().keys() == {"semantic"}
+    with pytest.raises(InputError, match="there is no task 'depth'"):
+        evaluate_tasks(predictor, dataset, tmp_path / "one", tasks=["depth"])
 
 
 def test_classes_are_matched_by_dataset_id() -> None:

@@ -11,11 +11,14 @@ from torch import nn
 
 from axial_deeplab.checkpoints.load import CheckpointConfig, save_checkpoint
 from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
+from axial_deeplab.data.coco_results import read_instance_results
 from axial_deeplab.data.panoptic_png import read_ids
+from axial_deeplab.data.run_lengths import decode_runs, parse_compressed_runs
 from axial_deeplab.data.scenes import SCENE_CATEGORIES, make_scene
 from axial_deeplab.data.transforms import Preprocess
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import build_model
+from axial_deeplab.panoptic.labels import to_instances, to_semantic
 from axial_deeplab.panoptic.postprocess import PostprocessConfig
 from axial_deeplab.predict import Predictor, choose_names, load, predict_files
 from axial_deeplab.records import PanopticOutput
@@ -150,6 +153,55 @@ def test_folder_run_goes_on_past_a_bad_file(
     )  # the result is a valid set of its own
     assert torch.equal(dataset[1].panoptic_map, predictor(photos / "c.png").panoptic_map)
     assert dataset.categories == SCENE_CATEGORIES
+
+
+def test_only_what_is_asked_for_is_written(predictor: Predictor, tmp_path: Path) -> None:
+    draw_photo().save(tmp_path / "a.png")
+    out, photo = tmp_path / "out", str(tmp_path / "a.png")
+    predict_files([photo], predictor, out, write=["instances", "semantic"], submissions=["mapillary-panoptic"])
+    written = {
+        "instances.json",
+        "semantic/a.png",
+        "mapillary-panoptic/panoptic.json",
+        "mapillary-panoptic/panoptic/a.png",
+    }
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == written
+    (found,) = read_instance_results(out / "instances.json", SCENE_CATEGORIES)["a"]
+    prediction = predictor(photo)
+    (box,) = to_instances(prediction)
+    assert found.segment._replace(id=box[0].id) == box[0]
+    np.testing.assert_array_equal(decode_runs(parse_compressed_runs(found.runs), found.size), box[1].numpy())
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "semantic" / "a.png")), to_semantic(prediction))
+    content = json.loads((out / "mapillary-panoptic" / "panoptic.json").read_text())
+    assert [entry["image_id"] for entry in content["annotations"]] == ["a"]
+
+
+def test_unknown_outputs_are_refused(predictor: Predictor, tmp_path: Path) -> None:
+    draw_photo().save(tmp_path / "a.png")
+    for options in ({"write": ["instance"]}, {"submissions": ["kitti"]}):
+        with pytest.raises(InputError, match="is not written: choose of overlays, panoptic, instances"):
+            predict_files([str(tmp_path)], predictor, tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize(
+    ("submission", "name", "message"),
+    [
+        ("cityscapes-panoptic", "a_0_1.png", "the classes are not those of Cityscapes"),
+        ("cityscapes-instance", "a.png", "is not named CITY_SEQUENCE_FRAME"),
+        ("cityscapes-semantic", "a_0_1_b.png", "are both image a_0_1"),
+        ("coco-panoptic", "a.png", "is no image of COCO"),
+        ("coco-instance", "000000000001.png", "COCO has no class 'sky' with the id 0"),
+    ],
+)
+def test_what_no_server_would_take_is_refused_before_the_first_image(
+    predictor: Predictor, tmp_path: Path, submission: str, name: str, message: str
+) -> None:
+    draw_photo().save(tmp_path / name)
+    if "both" in message:
+        draw_photo().save(tmp_path / "a_0_1_c.png")
+    with pytest.raises(InputError, match=message):
+        predict_files([str(tmp_path)], predictor, tmp_path / "out", write=[], submissions=[submission])
+    assert not list((tmp_path / "out").rglob("*.png"))
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(predictor: Predictor, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """`axial-deeplab evaluate`: segment a labeled dataset and score it."""
 
-from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.commands.inference_options import add_inference_options, read_inference
+from axial_deeplab.commands.parsing import add_scoring, make_parser, parse
 
 
 def run(arguments: list[str]) -> int:
     """Evaluate and print the table."""
-    parser = make_parser("evaluate", "Segment a labeled dataset and score it as COCO panoptic does.")
+    parser = make_parser("evaluate", "Segment a labeled dataset and score it as its owners do.")
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
     parser.add_argument("--data.root", required=True, help="dataset, in one of the layouts of docs/datasets.md")
     parser.add_argument("--data.layout", default="auto", help="coco, cityscapes or mapillary (default: find out)")
@@ -15,10 +16,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
     parser.add_argument("--output", required=True, help="folder for predictions/, predictions.json and report.json")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add_inference_options(parser)
+    add_scoring(parser)
     options = parse(parser, arguments)
+    inference = read_inference(options)
 
     from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
-    from axial_deeplab.evaluate import evaluate
+    from axial_deeplab.evaluate import evaluate_tasks
     from axial_deeplab.predict import load
 
     data = options.data
@@ -30,6 +34,7 @@ def run(arguments: list[str]) -> int:
         layout=data.layout,
         version=data.version,
     )
-    report = evaluate(load(options.checkpoint, options.device), dataset, options.output)
+    predictor = load(options.checkpoint, options.device, inference=inference)
+    report = evaluate_tasks(predictor, dataset, options.output, tasks=options.tasks, processes=options.processes)
     print(report.format_table())
     return 0

@@ -27,3 +27,14 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         known = [option for action in parser._actions for option in action.option_strings]
         hint = suggest(unknown[1], known) if unknown and len(known) < 30 else ""
         raise InputError(f"{parser.prog.split()[-1]}: {error}{hint}") from None
+
+
+def add_scoring(parser: ArgumentParser) -> None:
+    """Add the options of all commands that score."""
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=("panoptic", "instance", "semantic"),
+        help="what to score (default: all that the data allow; instances of COCO need the extra 'eval')",
+    )
+    parser.add_argument("--processes", type=int, default=1, help="processes that decode and compare (default: 1)")

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,8 +48,22 @@ def write_json(path: Path, value: object, *, indent: int | None = None) -> None:
         InputError: The file cannot be written.
         ValueError: `value` holds NaN or infinity, which JSON does not know.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    text = to_json_text(value, indent=indent)
     write_atomic(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def to_json_text(value: object, *, indent: int | None = None) -> str:
+    """Return `value` as JSON, on one line unless `indent` is given.
+
+    Raises:
+        ValueError: `value` holds NaN or infinity, which JSON does not know.
+    """
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def join_json(texts: Iterable[str]) -> str:
+    """Return the JSON list of values that are JSON already."""
+    return f"[{', '.join(texts)}]"
 
 
 def write_png(path: Path, image: Image.Image | np.ndarray) -> None:

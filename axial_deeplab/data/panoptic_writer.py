@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from axial_deeplab.data.catalog import CategoryMap
-from axial_deeplab.data.files import write_json, write_png
+from axial_deeplab.data.files import join_json, to_json_text, write_atomic, write_png
 from axial_deeplab.data.panoptic_png import check_segments, encode_ids, find_runs
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category, PanopticPrediction, Segment
@@ -37,8 +37,8 @@ class PanopticWriter:
         if self.json_path.suffix != ".json":
             raise InputError(f"{json_path} must end in .json: the PNGs go into the folder of the same name without it")
         self._category_map = CategoryMap(categories)
-        self._images: dict[int | str, dict[str, Any]] = {}
-        self._annotations: dict[str, dict[str, Any]] = {}
+        self._images: dict[int | str, str] = {}  # JSON, much smaller than dictionaries
+        self._annotations: dict[str, str] = {}
         try:
             self.json_path.unlink(missing_ok=True)
         except OSError as error:
@@ -65,6 +65,10 @@ class PanopticWriter:
             InputError: The id or the name was there before or leads out of the folder, map and segments do not agree, or
                 the PNG cannot be written.
         """
+        write_ids(self.list(image_id, file_name, prediction), prediction.panoptic_map.cpu().numpy())
+
+    def list(self, image_id: int | str, file_name: str, prediction: PanopticPrediction) -> Path:
+        """Do as `add`, but leave the PNG to the caller, who may write it elsewhere: return where `write_ids` shall put it."""
         name = Path(file_name).with_suffix(".png").as_posix()
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(f"{file_name} leads out of {self.folder}: name images relative to their set")
@@ -76,10 +80,11 @@ class PanopticWriter:
         boxes = _measure_segments(ids)
         check_segments(boxes, prediction.segments, file_name)
         segments_info = [self._describe(segment, *boxes[segment.id]) for segment in prediction.segments]
-        write_png(self.folder / name, encode_ids(ids))
         height, width = ids.shape
-        self._images[image_id] = {"id": image_id, "file_name": file_name, "width": width, "height": height}
-        self._annotations[name] = {"image_id": image_id, "file_name": name, "segments_info": segments_info}
+        image = {"id": image_id, "file_name": file_name, "width": width, "height": height}
+        annotation = {"image_id": image_id, "file_name": name, "segments_info": segments_info}
+        self._images[image_id], self._annotations[name] = to_json_text(image), to_json_text(annotation)
+        return self.folder / name
 
     def close(self) -> None:
         """Write the JSON.
@@ -91,12 +96,13 @@ class PanopticWriter:
             {"id": c.id, "name": c.name, "isthing": int(c.is_thing)} | ({"color": list(c.color)} if c.color else {})
             for c in self._category_map.categories
         ]
-        content = {
-            "images": list(self._images.values()),
-            "annotations": list(self._annotations.values()),
-            "categories": categories,
+        parts = {
+            "images": join_json(self._images.values()),
+            "annotations": join_json(self._annotations.values()),
+            "categories": to_json_text(categories),
         }
-        write_json(self.json_path, content)
+        text = ", ".join(f'"{key}": {part}' for key, part in parts.items())
+        write_atomic(self.json_path, lambda file: file.write(f"{{{text}}}\n".encode()))
 
     def _describe(self, segment: Segment, area: int, box: Box) -> dict[str, Any]:
         return {
@@ -108,6 +114,15 @@ class PanopticWriter:
             "isthing": int(segment.is_thing),
             "score": float(segment.score),
         }
+
+
+def write_ids(path: Path, ids: np.ndarray) -> None:
+    """Write a map of segment ids, integer [height, width], as a panoptic PNG.
+
+    Raises:
+        InputError: An id does not fit, or the file cannot be written.
+    """
+    write_png(path, encode_ids(ids))
 
 
 def _measure_segments(ids: np.ndarray) -> dict[int, tuple[int, Box]]:

@@ -21,13 +21,12 @@ from torch import Tensor
 from axial_deeplab.data.panoptic_png import check_segments, count_pixels
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.averages import average_defined, replace_nan
-from axial_deeplab.metrics.overlaps import measure_overlaps, sum_pixels, to_array
+from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, sum_pixels, to_array
+from axial_deeplab.metrics.precision_curve import RIGHT, WRONG, measure_precision
 from axial_deeplab.records import VOID_ID, Category, Segment
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 """np.ndarray: The benchmark's own numbers, rounding included: an overlap has to exceed them."""
-
-IGNORED, WRONG, RIGHT = 0, 1, 2  # verdicts on a prediction
 
 
 class ClassPrecision(NamedTuple):
@@ -107,10 +106,26 @@ class CityscapesAveragePrecision:
                 class.
         """
         truth, predicted = to_array(truth_map), to_array(predicted_map)
-        overlaps = measure_overlaps(truth, predicted)
+        on_void = None if excused is None else measure_overlaps(~excused, predicted)  # 0 where excused
+        self.update_overlaps(measure_overlaps(truth, predicted), truth_segments, predicted_segments, on_void)
+
+    def update_overlaps(
+        self,
+        overlaps: Overlaps,
+        truth_segments: Sequence[Segment],
+        predicted_segments: Sequence[Segment],
+        on_void: Overlaps | None = None,
+    ) -> None:
+        """Count one image whose shared pixels are known, `measure_overlaps(truth, prediction)`.
+
+        `on_void` are those shared with another map, 0 where predictions are forgiven; by default the truth's void.
+
+        Raises:
+            InputError: As `update`.
+        """
         areas = sum_pixels(overlaps, 1)
         check_segments(areas, predicted_segments, "the prediction")
-        over_void = overlaps if excused is None else measure_overlaps(~excused, predicted)  # 0 where excused
+        forgiven = overlaps if on_void is None else on_void
         shared: dict[int, dict[int, int]] = {segment.id: {} for segment in predicted_segments}
         for (truth_id, predicted_id), count in overlaps.items():
             if predicted_id != VOID_ID:
@@ -119,7 +134,7 @@ class CityscapesAveragePrecision:
             truth_segments,
             sum_pixels(overlaps, 0),
             [
-                _Guess(s.category_id, s.score, areas[s.id], over_void.get((0, s.id), 0), shared[s.id])
+                _Guess(s.category_id, s.score, areas[s.id], forgiven.get((0, s.id), 0), shared[s.id])
                 for s in predicted_segments
             ],
         )
@@ -223,23 +238,3 @@ class CityscapesAveragePrecision:
                 raise InputError(f"there is a segment of class {category_id} of {n}")
         if not all(math.isfinite(guess.score) for guess in guesses):
             raise InputError("a score is NaN or infinite: instances are ranked by their scores")
-
-
-def measure_precision(scores: np.ndarray, verdicts: np.ndarray, num_truth: int) -> float:
-    """Return the area under the precision-recall curve of one class at one threshold.
-
-    Args:
-        scores: Float [prediction].
-        verdicts: For each prediction `IGNORED`, `WRONG` or `RIGHT`.
-        num_truth: How many instances there were to find. NaN is returned for 0.
-    """
-    if num_truth == 0:
-        return math.nan
-    counted = verdicts != IGNORED
-    order = np.argsort(-scores[counted], kind="stable")
-    ranked = scores[counted][order]
-    hits = np.cumsum(verdicts[counted][order] == RIGHT)
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))[: len(ranked)]  # equal scores are one point
-    precision = np.concatenate(([1.0], hits[last] / (last + 1)))
-    recall = np.concatenate(([0.0], hits[last] / num_truth))
-    return float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2))

@@ -19,7 +19,7 @@ from axial_deeplab.data.cityscapes_scoring import load_cityscapes_scoring
 from axial_deeplab.data.panoptic_png import check_segments
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.averages import average_defined, divide, replace_nan
-from axial_deeplab.metrics.overlaps import measure_overlaps, sum_pixels, to_array
+from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, sum_pixels, to_array
 from axial_deeplab.records import IGNORE_LABEL, VOID_ID, Category, Segment
 
 SHARE_UNIT = 2**40
@@ -105,8 +105,15 @@ class CityscapesIoU:
         Raises:
             InputError: The sizes differ, the map and its segments do not agree, or there is no such class.
         """
+        self.update_overlaps(measure_overlaps(to_array(truth_map), to_array(predicted_semantic)), truth_segments)
+
+    def update_overlaps(self, overlaps: Overlaps, truth_segments: Sequence[Segment]) -> None:
+        """Count the shared pixels of true segments and predicted classes of one image.
+
+        Raises:
+            InputError: As `update`.
+        """
         n = len(self.categories)
-        overlaps = measure_overlaps(to_array(truth_map), to_array(predicted_semantic))
         pixels = sum_pixels(overlaps, 0)
         check_segments(pixels, truth_segments, "the truth")
         classes = {segment.category_id for segment in truth_segments} | (set(sum_pixels(overlaps, 1)) - {IGNORE_LABEL})

@@ -8,14 +8,16 @@ cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from axial_deeplab.data.panoptic_json import ImageId
+from axial_deeplab.data.run_lengths import encode_mask, parse_compressed_runs
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.averages import replace_nan
 from axial_deeplab.metrics.overlaps import to_array
@@ -44,6 +46,17 @@ class CocoPrecisionReport:
         return {**{name: replace_nan(value) for name, value in self.figures.items()}, "per_class": per_class}
 
 
+class _Mask(NamedTuple):
+    """One instance as it is kept."""
+
+    image_id: ImageId
+    category_id: int
+    runs: str
+    score: float
+    area: int  # as its file says, 0 where it does not
+    is_crowd: int
+
+
 class CocoAveragePrecision:
     """Collect masks image by image.
 
@@ -61,13 +74,13 @@ class CocoAveragePrecision:
         """
         _import_evaluator()
         self.categories = tuple(categories)
-        self._sizes: dict[int, tuple[int, int]] = {}  # by image
-        self._truth: list[dict[str, Any]] = []
-        self._found: list[dict[str, Any]] = []
+        self._sizes: dict[ImageId, tuple[int, int]] = {}  # by image
+        self._truth: list[_Mask] = []
+        self._found: list[_Mask] = []
 
     def update(
         self,
-        image_id: int,
+        image_id: ImageId,
         truth: Iterable[tuple[Segment, Tensor | np.ndarray]],
         instances: Iterable[tuple[Segment, Tensor | np.ndarray]],
         *,
@@ -86,19 +99,24 @@ class CocoAveragePrecision:
         Raises:
             InputError: The image came before, a mask has another size, a score is not finite, or there is no such class.
         """
+        self.update_runs(image_id, _encode(truth, size), _encode(instances, size), size=size)
+
+    def update_runs(
+        self,
+        image_id: ImageId,
+        truth: Iterable[tuple[Segment, str]],
+        instances: Iterable[tuple[Segment, str]],
+        *,
+        size: tuple[int, int],
+    ) -> None:
+        """Count one image whose masks are compressed run lengths (`data.run_lengths`); else as `update`."""
         if image_id in self._sizes:
-            raise InputError(f"the image {image_id} came before: count each image once")
-        actual = [
-            self._describe(image_id, segment, mask, size)
-            | {"iscrowd": int(segment.is_crowd), "area": segment.area or int(np.count_nonzero(to_array(mask)))}
-            for segment, mask in truth
-        ]
-        guessed = [
-            self._describe(image_id, segment, mask, size) | {"score": segment.score} for segment, mask in instances
-        ]
+            raise InputError(f"the image {image_id!r} came before: count each image once")
+        masks = [self._keep(image_id, segment, runs) for segment, runs in truth]
+        guesses = [self._keep(image_id, segment, runs) for segment, runs in instances]
         self._sizes[image_id] = size
-        self._truth += [entry for entry in actual if self._is_thing(entry)]
-        self._found += [entry for entry in guessed if self._is_thing(entry)]
+        self._truth += [mask for mask in masks if self.categories[mask.category_id].is_thing]
+        self._found += [mask for mask in guesses if self.categories[mask.category_id].is_thing]
 
     def merge(self, other: "CocoAveragePrecision") -> None:
         """Add the images of another accumulator over the same classes.
@@ -108,7 +126,7 @@ class CocoAveragePrecision:
         """
         if other.categories != self.categories:
             raise InputError("counts over different classes cannot be merged: use one class list in all processes")
-        if both := sorted(self._sizes.keys() & other._sizes.keys())[:5]:
+        if both := sorted(self._sizes.keys() & other._sizes.keys(), key=_rank)[:5]:
             raise InputError(f"the images {both} were counted twice: give each image to one process")
         self._sizes |= other._sizes
         self._truth += other._truth
@@ -117,41 +135,77 @@ class CocoAveragePrecision:
     def compute(self) -> CocoPrecisionReport:
         """Return the twelve numbers and the AP of each class of things; what was collected stays."""
         things = [(number, category) for number, category in enumerate(self.categories) if category.is_thing]
-        names = (*FIGURES, *FIGURES_OF_RECALL)
-        if not self._truth or not things:
-            return CocoPrecisionReport(dict.fromkeys(names, math.nan), {c.id: math.nan for _, c in things})
-        evaluator = _import_evaluator()
+        number = {image_id: position for position, image_id in enumerate(sorted(self._sizes, key=_rank))}
+        truth = [
+            self._expand(mask, number) | {"id": n, "area": mask.area or _measure(mask.runs), "iscrowd": mask.is_crowd}
+            for n, mask in enumerate(self._truth, start=1)
+        ]
         dataset = {
-            "images": [{"id": i, "height": h, "width": w} for i, (h, w) in sorted(self._sizes.items())],
-            "categories": [{"id": number, "name": category.name} for number, category in things],
-            "annotations": [entry | {"id": number} for number, entry in enumerate(self._truth, start=1)],
+            "images": [{"id": number[i], "height": h, "width": w} for i, (h, w) in self._sizes.items()],
+            "categories": [{"id": position, "name": category.name} for position, category in things],
+            "annotations": truth,
         }
-        truth = evaluator.COCO(dataset, print_function=_say_nothing)
-        evaluation = evaluator.COCOeval_faster(
-            truth, truth.loadRes([dict(entry) for entry in self._found]), "segm", print_function=_say_nothing
-        )
-        evaluation.run()
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # threshold, recall, class; all areas, 100 predictions
-        per_class = {category.id: _average(precision[:, :, row]) for row, (_, category) in enumerate(things)}
-        figures = [math.nan if value < 0 else float(value) for value in evaluation.stats[: len(names)]]
-        return CocoPrecisionReport(dict(zip(names, figures, strict=True)), per_class)
+        found = [self._expand(mask, number) | {"score": mask.score} for mask in self._found]
+        return evaluate_instances(dataset, found, [category for _, category in things])
 
-    def _describe(
-        self, image_id: int, segment: Segment, mask: Tensor | np.ndarray, size: tuple[int, int]
-    ) -> dict[str, Any]:
+    def _keep(self, image_id: ImageId, segment: Segment, runs: str) -> _Mask:
         if not 0 <= segment.category_id < len(self.categories):
             raise InputError(f"segment {segment.id} has class {segment.category_id} of {len(self.categories)}")
-        if tuple(mask.shape) != tuple(size):
-            raise InputError(f"segment {segment.id} has a mask of {tuple(mask.shape)} pixels, the image has {size}")
         if not math.isfinite(segment.score):
             raise InputError(
                 f"segment {segment.id} has the score {segment.score}: instances are ranked by their scores"
             )
-        runs = _import_evaluator().mask.encode(np.asfortranarray(to_array(mask) != 0, np.uint8))
-        return {"image_id": image_id, "category_id": segment.category_id, "segmentation": runs}
+        return _Mask(image_id, segment.category_id, runs, segment.score, segment.area, int(segment.is_crowd))
 
-    def _is_thing(self, entry: dict[str, Any]) -> bool:
-        return self.categories[entry["category_id"]].is_thing
+    def _expand(self, mask: _Mask, number: dict[ImageId, int]) -> dict[str, Any]:
+        """Return a mask in the form of the evaluator."""
+        runs = {"size": list(self._sizes[mask.image_id]), "counts": mask.runs}
+        return {"image_id": number[mask.image_id], "category_id": mask.category_id, "segmentation": runs}
+
+
+def evaluate_instances(
+    dataset: dict[str, Any], found: list[dict[str, Any]], categories: Sequence[Category]
+) -> CocoPrecisionReport:
+    """Run the evaluator.
+
+    Args:
+        dataset: The truth, in the form of a COCO instances file; changed on the way.
+        found: The results, in the form of a COCO results file; changed on the way.
+        categories: In ascending order of the ids that `dataset` has for them.
+
+    Raises:
+        InputError: faster-coco-eval is not installed.
+    """
+    names = (*FIGURES, *FIGURES_OF_RECALL)
+    if not dataset["annotations"] or not categories:
+        return CocoPrecisionReport(dict.fromkeys(names, math.nan), {c.id: math.nan for c in categories})
+    evaluator = _import_evaluator()
+    truth = evaluator.COCO(dataset, print_function=_say_nothing)
+    evaluation = evaluator.COCOeval_faster(truth, truth.loadRes(found), "segm", print_function=_say_nothing)
+    evaluation.run()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # threshold, recall, class; all areas, 100 predictions
+    per_class = {category.id: _average(precision[:, :, row]) for row, category in enumerate(categories)}
+    figures = [math.nan if value < 0 else float(value) for value in evaluation.stats[: len(names)]]
+    return CocoPrecisionReport(dict(zip(names, figures, strict=True)), per_class)
+
+
+def _encode(
+    masks: Iterable[tuple[Segment, Tensor | np.ndarray]], size: tuple[int, int]
+) -> Iterator[tuple[Segment, str]]:
+    for segment, mask in masks:
+        if tuple(mask.shape) != tuple(size):
+            raise InputError(f"segment {segment.id} has a mask of {tuple(mask.shape)} pixels, the image has {size}")
+        yield segment, encode_mask(to_array(mask) != 0)
+
+
+def _measure(runs: str) -> int:
+    """Return the number of pixels of a mask."""
+    return sum(parse_compressed_runs(runs)[1::2])
+
+
+def _rank(image_id: ImageId) -> tuple[bool, ImageId]:
+    """Return what images are sorted by: numbers, then names."""
+    return isinstance(image_id, str), image_id
 
 
 def _import_evaluator() -> ModuleType:

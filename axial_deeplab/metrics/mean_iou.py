@@ -12,7 +12,7 @@ from torch import Tensor
 
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.averages import average_defined, divide, replace_nan
-from axial_deeplab.metrics.overlaps import measure_overlaps, to_array
+from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, to_array
 from axial_deeplab.records import IGNORE_LABEL, Category
 
 
@@ -66,8 +66,15 @@ class MeanIoU:
         Raises:
             InputError: The shapes differ, or there is no such class.
         """
+        self.update_overlaps(measure_overlaps(to_array(truth), to_array(predicted)))
+
+    def update_overlaps(self, overlaps: Overlaps) -> None:
+        """Count the shared pixels of true and predicted classes.
+
+        Raises:
+            InputError: There is no such class.
+        """
         n = len(self.categories)
-        overlaps = measure_overlaps(to_array(truth), to_array(predicted))
         known = {*range(n), IGNORE_LABEL}
         if unknown := sorted({label for pair in overlaps for label in pair} - known)[:5]:
             raise InputError(f"there are classes {unknown} that are neither 0 .. {n - 1} nor {IGNORE_LABEL}")

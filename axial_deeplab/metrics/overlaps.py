@@ -4,6 +4,7 @@ The maps are cut into runs of equal pixels first and everything after that is do
 times fewer than pixels.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +38,30 @@ def read_overlaps(first: Path, second: Path) -> Overlaps:
     Raises:
         InputError: A file cannot be used, or the sizes differ; names it.
     """
-    pixels = read_pixels(first), read_pixels(second)
-    if pixels[0].shape != pixels[1].shape:
-        (height, width), (other_height, other_width) = pixels[0].shape, pixels[1].shape
-        raise InputError(
-            f"{second} has {other_height}×{other_width} pixels but {first} has {height}×{width}: "
-            "write the prediction at the size of the image"
-        )
+    pixels = read_pair(first, second)
     last, length = find_runs(*(side.reshape(-1) for side in pixels))
     return _add_up(pixels[0].take(last) & MAX_ID, pixels[1].take(last) & MAX_ID, length)
+
+
+def read_pair(first: Path, second: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read two panoptic PNGs of one size as `read_pixels` does: only the low three bytes are the id.
+
+    Raises:
+        InputError: A file cannot be used, or the sizes differ; names it.
+    """
+    pixels = read_pixels(first), read_pixels(second)
+    check_sizes(pixels, (first, second))
+    return pixels
+
+
+def check_sizes(maps: tuple[np.ndarray, np.ndarray], paths: tuple[Path, Path]) -> None:
+    """Raise InputError unless a prediction, the second, has the size of the truth."""
+    if maps[0].shape != maps[1].shape:
+        (height, width), (other_height, other_width) = maps[0].shape, maps[1].shape
+        raise InputError(
+            f"{paths[1]} has {other_height}×{other_width} pixels but {paths[0]} has {height}×{width}: "
+            "write the prediction at the size of the image"
+        )
 
 
 def sum_pixels(overlaps: Overlaps, side: int) -> dict[int, int]:
@@ -54,6 +70,19 @@ def sum_pixels(overlaps: Overlaps, side: int) -> dict[int, int]:
     for pair, count in overlaps.items():
         pixels[pair[side]] = pixels.get(pair[side], 0) + count
     return pixels
+
+
+def map_ids(overlaps: Overlaps, first: Mapping[int, int], second: Mapping[int, int]) -> Overlaps:
+    """Replace the ids of both maps, by their classes for example, and add up the pixels of equal pairs.
+
+    Raises:
+        KeyError: An id is not in its table.
+    """
+    mapped: Overlaps = {}
+    for (one, other), count in overlaps.items():
+        pair = first[one], second[other]
+        mapped[pair] = mapped.get(pair, 0) + count
+    return mapped
 
 
 def to_array(values: Tensor | np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ Source: Kirillov et al., "Panoptic Segmentation" (https://arxiv.org/abs/1801.008
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from axial_deeplab.data.panoptic_json import PanopticJson, read_panoptic_json
+from axial_deeplab.data.panoptic_json import read_panoptic_json
 from axial_deeplab.data.panoptic_png import check_segments
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, read_overlaps, sum_pixels, to_array
+from axial_deeplab.metrics.pairs import list_pairs
+from axial_deeplab.metrics.workers import Workers
 from axial_deeplab.records import VOID_ID, Category, Segment
 
-READERS = 2  # threads that decode PNGs
+IOU_UNIT = 2**53
+"""int: The IoU of a match, above one half, is an integer of this unit: sums are exact, alike in any order."""
 
 
 class Quality(NamedTuple):
@@ -71,13 +73,6 @@ class PanopticReport:
         return [("All", self.all), ("Things", self.things), ("Stuff", self.stuff)]
 
 
-class _Listed(NamedTuple):
-    """The segments that a map is said to hold, and the name of the map in messages."""
-
-    segments: Sequence[Segment]
-    name: str
-
-
 class PanopticQuality:
     """Collect the counts of PQ image by image.
 
@@ -91,7 +86,7 @@ class PanopticQuality:
         """Start with empty counts; the position of a class in `categories` is its contiguous id."""
         self.categories = tuple(categories)
         self._tp, self._fp, self._fn = np.zeros((3, len(self.categories)), np.int64)
-        self._iou = np.zeros(len(self.categories))
+        self._iou = [0] * len(self.categories)
 
     def update(
         self,
@@ -112,11 +107,43 @@ class PanopticQuality:
         Raises:
             InputError: The sizes differ, a map and its segments do not agree, or there is no such class.
         """
+        overlaps = measure_overlaps(to_array(truth_map), to_array(predicted_map))
+        self.update_overlaps(overlaps, truth_segments, predicted_segments)
+
+    def update_overlaps(
+        self,
+        overlaps: Overlaps,
+        truth_segments: Sequence[Segment],
+        predicted_segments: Sequence[Segment],
+        *,
+        names: tuple[str, str] = ("the truth", "the prediction"),
+    ) -> None:
+        """Count one image whose shared pixels are known, `measure_overlaps(truth, prediction)`.
+
+        Raises:
+            InputError: As `update`; `names` are those of the maps in messages.
+        """
         for segment in (*truth_segments, *predicted_segments):
             if not 0 <= segment.category_id < len(self.categories):
                 raise InputError(f"segment {segment.id} has class {segment.category_id} of {len(self.categories)}")
-        overlaps = measure_overlaps(to_array(truth_map), to_array(predicted_map))
-        self._count(_Listed(truth_segments, "the truth"), _Listed(predicted_segments, "the prediction"), overlaps)
+        truth_pixels, predicted_pixels = sum_pixels(overlaps, 0), sum_pixels(overlaps, 1)
+        check_segments(truth_pixels, truth_segments, names[0])
+        check_segments(predicted_pixels, predicted_segments, names[1])
+        matches = _match_segments(truth_segments, predicted_segments, overlaps, (truth_pixels, predicted_pixels))
+        for _, guess, iou in matches:
+            self._tp[guess.category_id] += 1
+            self._iou[guess.category_id] += int(iou * IOU_UNIT)
+        found = {actual.id for actual, _, _ in matches}
+        for segment in truth_segments:
+            self._fn[segment.category_id] += segment.id not in found and not segment.is_crowd
+        explained = {guess.id for _, guess, _ in matches}
+        # Of several crowd regions of a class, the official evaluator heeds the last.
+        crowds = {segment.category_id: segment.id for segment in truth_segments if segment.is_crowd}
+        for segment in predicted_segments:
+            if segment.id not in explained:
+                spared = overlaps.get((VOID_ID, segment.id), 0)
+                spared += overlaps.get((crowds.get(segment.category_id, -1), segment.id), 0)
+                self._fp[segment.category_id] += spared / predicted_pixels[segment.id] <= 0.5
 
     def merge(self, other: "PanopticQuality") -> None:
         """Add the counts of another accumulator over the same classes."""
@@ -125,11 +152,11 @@ class PanopticQuality:
         self._tp += other._tp
         self._fp += other._fp
         self._fn += other._fn
-        self._iou += other._iou
+        self._iou = [own + more for own, more in zip(self._iou, other._iou, strict=True)]
 
     def compute(self) -> PanopticReport:
         """Return the averages and the figures of each class; the counts stay."""
-        counts = zip(self._iou.tolist(), self._tp.tolist(), self._fp.tolist(), self._fn.tolist(), strict=True)
+        counts = zip(self._iou, self._tp.tolist(), self._fp.tolist(), self._fn.tolist(), strict=True)
         per_class = {category: _rate(*figures) for category, figures in zip(self.categories, counts, strict=True)}
         return PanopticReport(
             all=_average(list(per_class.values())),
@@ -137,26 +164,6 @@ class PanopticQuality:
             stuff=_average([quality for category, quality in per_class.items() if not category.is_thing]),
             per_class={category.id: quality for category, quality in per_class.items()},
         )
-
-    def _count(self, truth: _Listed, predicted: _Listed, overlaps: Overlaps) -> None:
-        truth_pixels, predicted_pixels = sum_pixels(overlaps, 0), sum_pixels(overlaps, 1)
-        check_segments(truth_pixels, truth.segments, truth.name)
-        check_segments(predicted_pixels, predicted.segments, predicted.name)
-        matches = _match_segments(truth, predicted, overlaps, (truth_pixels, predicted_pixels))
-        for _, guess, iou in matches:
-            self._tp[guess.category_id] += 1
-            self._iou[guess.category_id] += iou
-        found = {actual.id for actual, _, _ in matches}
-        for segment in truth.segments:
-            self._fn[segment.category_id] += segment.id not in found and not segment.is_crowd
-        explained = {guess.id for _, guess, _ in matches}
-        # Of several crowd regions of a class, the official evaluator heeds the last.
-        crowds = {segment.category_id: segment.id for segment in truth.segments if segment.is_crowd}
-        for segment in predicted.segments:
-            if segment.id not in explained:
-                spared = overlaps.get((VOID_ID, segment.id), 0)
-                spared += overlaps.get((crowds.get(segment.category_id, -1), segment.id), 0)
-                self._fp[segment.category_id] += spared / predicted_pixels[segment.id] <= 0.5
 
 
 def compute_panoptic_quality(
@@ -178,48 +185,28 @@ def compute_panoptic_quality(
         InputError: A file is absent or broken, an image has no prediction, or JSON and PNG do not agree; names the file.
     """
     truth = read_panoptic_json(Path(ground_truth_json))
-    predictions = read_panoptic_json(Path(predictions_json), categories=truth.categories)
-    _check_images(truth, predictions)
-    pairs = [(annotation, predictions.annotations[image_id]) for image_id, annotation in truth.annotations.items()]
-    truth_masks = Path(truth_folder) if truth_folder else truth.path.with_suffix("")
-    predicted_masks = Path(prediction_folder) if prediction_folder else predictions.path.with_suffix("")
-    paths = [(truth_masks / actual.file_name, predicted_masks / guess.file_name) for actual, guess in pairs]
+    pairs = list_pairs(truth, Path(predictions_json), (truth_folder, prediction_folder))
     metric = PanopticQuality(truth.categories)
-    _keep_freed_memory()
-    # Decoding and counting run outside of the interpreter lock; only counts come back, so nothing piles up.
-    with ThreadPoolExecutor(READERS) as pool:
-        overlaps = pool.map(read_overlaps, *zip(*paths, strict=True))
-        for (actual, guess), names, shared in zip(pairs, paths, overlaps, strict=True):
-            metric._count(_Listed(actual.segments, str(names[0])), _Listed(guess.segments, str(names[1])), shared)
+    with Workers(1, None) as workers:
+        overlaps = workers.map(_read, ((pair.truth, pair.prediction) for pair in pairs))
+        for pair, shared in zip(pairs, overlaps, strict=True):
+            metric.update_overlaps(shared, pair.truth_segments, pair.predicted_segments, names=pair.names)
     return metric.compute()
 
 
-def _check_images(truth: PanopticJson, predictions: PanopticJson) -> None:
-    if not truth.annotations:
-        raise InputError(f"{truth.path}: 'annotations' is empty: there is nothing to score")
-    missing = [image_id for image_id in truth.annotations if image_id not in predictions.annotations]
-    if missing:
-        raise InputError(
-            f"{predictions.path} has no prediction for {len(missing)} images of {truth.path} "
-            f"(the first has image_id {missing[0]!r}): predict all of them"
-        )
-
-
-def _keep_freed_memory() -> None:
-    """Keep glibc from giving the memory of each map back to the system, only to fetch it again page by page.
-
-    It returns what is free above twice the largest block that was ever freed, so freeing a large one, never touched, is
-    enough. On virtual machines this halves the time of scoring; elsewhere it changes nothing.
-    """
-    np.empty(2**24, np.uint8)
+def _read(_: None, paths: tuple[Path, Path]) -> Overlaps:
+    return read_overlaps(*paths)
 
 
 def _match_segments(
-    truth: _Listed, predicted: _Listed, overlaps: Overlaps, pixels: tuple[dict[int, int], dict[int, int]]
+    truth: Sequence[Segment],
+    predicted: Sequence[Segment],
+    overlaps: Overlaps,
+    pixels: tuple[dict[int, int], dict[int, int]],
 ) -> list[tuple[Segment, Segment, float]]:
     """Return the matching pairs of segments, each with its intersection over union."""
-    actual_by_id = {segment.id: segment for segment in truth.segments if not segment.is_crowd}
-    guess_by_id = {segment.id: segment for segment in predicted.segments}
+    actual_by_id = {segment.id: segment for segment in truth if not segment.is_crowd}
+    guess_by_id = {segment.id: segment for segment in predicted}
     matches = []
     for (truth_id, predicted_id), intersection in overlaps.items():
         actual, guess = actual_by_id.get(truth_id), guess_by_id.get(predicted_id)
@@ -232,10 +219,11 @@ def _match_segments(
     return matches
 
 
-def _rate(iou: float, tp: int, fp: int, fn: int) -> ClassQuality:
-    """Return the figures of a class from its counts and the sum of the IoUs of its matches."""
+def _rate(total: int, tp: int, fp: int, fn: int) -> ClassQuality:
+    """Return the figures of a class from its counts and the sum of the IoUs of its matches, in units of `IOU_UNIT`."""
     if not tp + fp + fn:
         return ClassQuality(0.0, 0.0, 0.0, 0, 0, 0, 0)
+    iou = total / IOU_UNIT
     weight = tp + 0.5 * fp + 0.5 * fn
     return ClassQuality(iou / weight, iou / tp if tp else 0.0, tp / weight, 1, tp, fp, fn)
 

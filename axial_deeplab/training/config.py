@@ -113,6 +113,9 @@ class OptimizerConfig:
         warmup: Iterations of linear warm-up at the reference batch.
         poly_power: Exponent of the polynomial decay.
         clip_norm: Largest norm of the gradient; 0 clips nothing.
+        lookahead: Steps after which Lookahead pulls the weights back to its slow ones; 0 goes without. Not scaled with the
+            batch.
+        lookahead_rate: Share of the way that the slow weights then move.
     """
 
     name: Literal["adam", "adamw", "radam", "sgd"] = "adam"
@@ -121,6 +124,8 @@ class OptimizerConfig:
     warmup: int = 0
     poly_power: float = 0.9
     clip_norm: float = 0.0
+    lookahead: int = 0
+    lookahead_rate: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -177,14 +182,17 @@ class Recipe:
         for name, value in (("optimizer.lr", self.optimizer.lr), ("targets.sigma", self.targets.sigma)):
             if not value > 0:
                 raise InputError(f"{name} must be positive, got {value}")
-        if not 0 < self.loss.top_k <= 1:
-            raise InputError(f"loss.top_k must lie in 0 .. 1, 0 excluded, got {self.loss.top_k}")
+        shares = (("loss.top_k", self.loss.top_k), ("optimizer.lookahead_rate", self.optimizer.lookahead_rate))
+        for name, value in shares:
+            if not 0 < value <= 1:
+                raise InputError(f"{name} must lie in 0 .. 1, 0 excluded, got {value}")
+        for name, value in (("data.workers", self.data.workers), ("optimizer.lookahead", self.optimizer.lookahead)):
+            if value < 0:
+                raise InputError(f"{name} starts at 0, got {value}")
         if self.cuda_graph and (self.accumulate > 1 or self.compile):
             raise InputError(
                 "cuda_graph goes neither with accumulate, whose gradients it would overwrite, nor with compile"
             )
-        if self.data.workers < 0:
-            raise InputError(f"data.workers starts at 0, got {self.data.workers}")
 
 
 def fit_to_hardware(recipe: Recipe, world_size: int) -> Recipe:

@@ -5,14 +5,13 @@ import pytest
 
 from axial_deeplab.data.convert.classes import choose_missing_colors
 from axial_deeplab.data.convert.rasterize import (
-    decode_runs,
     fill_circle,
     fill_polygon,
-    parse_compressed_runs,
     place_mask,
 )
 from axial_deeplab.data.convert.record import Patch
 from axial_deeplab.data.convert.split import divide
+from axial_deeplab.data.run_lengths import decode_runs, parse_compressed_runs
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category
 

@@ -11,7 +11,8 @@ import torch
 
 from axial_deeplab.data.cityscapes_scoring import split_instance_ids
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.average_precision import IGNORED, RIGHT, WRONG, CityscapesAveragePrecision, measure_precision
+from axial_deeplab.metrics.average_precision import CityscapesAveragePrecision
+from axial_deeplab.metrics.precision_curve import IGNORED, RIGHT, WRONG, measure_precision
 from axial_deeplab.panoptic.labels import to_instances
 from axial_deeplab.records import Category, PanopticPrediction, Segment
 from tests.metrics.evaluator_record import CATEGORIES, SETS, fill_nan, list_instances, load_record

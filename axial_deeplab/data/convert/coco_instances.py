@@ -10,8 +10,9 @@ import numpy as np
 
 from axial_deeplab.data.convert.classes import check_names
 from axial_deeplab.data.convert.json_file import list_visible, parse_points, peek, read_object, take
-from axial_deeplab.data.convert.rasterize import decode_runs, fill_polygon, parse_compressed_runs, place_mask
+from axial_deeplab.data.convert.rasterize import fill_polygon, place_mask
 from axial_deeplab.data.convert.record import BACKGROUND, SPLITS, LabeledImage, Patch, Shape, Size, Source, check_size
+from axial_deeplab.data.run_lengths import decode_runs, parse_compressed_runs
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category
 

@@ -1,4 +1,4 @@
-"""Turn polygons, circles and run lengths into masks.
+"""Turn polygons and circles into masks.
 
 Pixel convention: pixel (row, column) is the square from (x, y) = (column, row) to (column + 1, row + 1). It belongs to a
 shape if its center lies inside, by the even-odd rule, left and upper edges included. Neighbors with a common edge
@@ -12,9 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axial_deeplab.data.convert.record import Patch, Size
-
-_CHARACTER_ZERO = 48
-_SIGN_BIT, _MORE_BIT = 0x10, 0x20
 
 
 def fill_polygon(points: NDArray[np.float64], size: Size) -> Patch:
@@ -54,44 +51,3 @@ def place_mask(mask: NDArray[Any], top: int, left: int, size: Size) -> Patch:
     """Place a mask in an image, cut at its borders."""
     mask = mask[max(0, -top) : max(0, size[0] - top), max(0, -left) : max(0, size[1] - left)]
     return Patch(min(max(0, top), size[0]), min(max(0, left), size[1]), mask)
-
-
-def decode_runs(counts: Sequence[int], size: Size) -> NDArray[np.bool_]:
-    """Decode COCO run lengths: down the columns, starting with pixels that do not belong.
-
-    Raises:
-        ValueError: They do not add up to the pixels of the image.
-    """
-    lengths = np.asarray(counts, dtype=np.int64)
-    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != size[0] * size[1]:
-        raise ValueError(f"the run lengths do not add up to {size[0]}×{size[1]} pixels")
-    values = np.arange(lengths.size) % 2 == 1
-    return np.repeat(values, lengths).reshape(size[1], size[0]).T
-
-
-def parse_compressed_runs(text: str) -> list[int]:
-    """Read the run lengths of COCO's compressed form.
-
-    Each number takes as many characters as it needs, five bits in each, lowest first, with a sixth bit where more
-    follow; from the fourth number on it is the difference to the number two places before.
-
-    Raises:
-        ValueError: The text ends within a number or holds other characters.
-    """
-    counts: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        bits = ord(character) - _CHARACTER_ZERO
-        if not 0 <= bits < 64:
-            raise ValueError(f"{character!r} is no character of compressed run lengths")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & _MORE_BIT:
-            continue
-        if bits & _SIGN_BIT:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value, shift = 0, 0
-    if shift:
-        raise ValueError("the compressed run lengths are cut short")
-    return counts
