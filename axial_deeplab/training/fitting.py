@@ -42,7 +42,7 @@ def fit_recipe(statistics: Statistics) -> tuple[FittedValue, ...]:
             _fit_scale(statistics),
             *_fit_targets(statistics),
             _fit_offset_loss(statistics),
-            *_fit_centers(statistics),
+            _fit_window(statistics),
         ]
     if limit := _fit_stuff_limit(statistics):
         values.append(limit)
@@ -140,17 +140,12 @@ def _fit_offset_loss(statistics: Statistics) -> FittedValue:
     return FittedValue("loss.offset", float(f"{0.5 / distance:.2g}"), reason)
 
 
-def _fit_centers(statistics: Statistics) -> list[FittedValue]:
+def _fit_window(statistics: Statistics) -> FittedValue:
     size, neighbor = _find_size(statistics, 50), find_percentile(statistics.neighbors, 5)
     reach = min(size, neighbor) / 3 if neighbor else size / 3
     near = f"the 5th percentile of the distances of centers, {neighbor}, or " if neighbor else ""
-    return [
-        FittedValue(
-            "postprocess.nms_kernel",
-            2 * max(1, int(reach)) + 1,
-            f"reaches a third as far as {near}the median size, {size:.1f}",
-        ),
-    ]
+    reason = f"reaches a third as far as {near}the median size, {size:.1f}"
+    return FittedValue("postprocess.nms_kernel", 2 * max(1, int(reach)) + 1, reason)
 
 
 def _fit_stuff_limit(statistics: Statistics) -> FittedValue | None:
