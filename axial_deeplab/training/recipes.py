@@ -92,6 +92,43 @@ def nuclei_panoptic_deeplab_resnet50_projection() -> Recipe:
     )
 
 
+def camvid_axial_deeplab_s() -> Recipe:
+    """Segment street frames, 320x240: eight stuff classes, and things that are connected components, so not quite objects.
+
+    Settings of targets and post-processing are those that `dataset check` derives from the labels.
+    Source: protocol of our own on CamVid (Brostow et al., 2009). Published: none.
+    Measured: not yet.
+    Cost: not yet measured.
+    Command: axial-deeplab train camvid_axial_deeplab_s --data.root PATH --output runs/camvid
+    """
+    return Recipe(
+        name="camvid_axial_deeplab_s",
+        model=ModelConfig("axial_deeplab_s", norm_momentum=0.05),
+        data=DataConfig("coco_panoptic", workers=8),
+        augment=AugmentConfig((241, 321), min_scale=0.75, max_scale=1.5, color_jitter=0.2),
+        targets=TargetConfig(sigma=2.5, small_instance_area=250, small_instance_weight=3.0),
+        postprocess=PostprocessConfig(nms_kernel=7, stuff_area_limit=6),
+        loss=LossConfig(offset=0.03),
+        optimizer=OptimizerConfig("adam", lr=1.5e-3, warmup=200, clip_norm=10.0),
+        iterations=2_000,
+        batch_size=32,
+        reference_batch=32,
+        ema_decay=0.998,
+        val_every=1_000,
+    )
+
+
+def camvid_panoptic_deeplab_resnet50() -> Recipe:
+    """Run the convolutional baseline, ResNet-50 with ASPP, on the same terms as `camvid_axial_deeplab_s`.
+
+    Source: as there. Published: none.
+    Measured: not yet.
+    Cost: not yet measured.
+    Command: axial-deeplab train camvid_panoptic_deeplab_resnet50 --data.root PATH --output runs/camvid-r50
+    """
+    return _replace_model(camvid_axial_deeplab_s(), "camvid_panoptic_deeplab_resnet50", "panoptic_deeplab_resnet50")
+
+
 def coco_overfit() -> Recipe:
     """Learn a handful of COCO photographs by heart: shows that targets, losses and post-processing agree with the format.
 
@@ -129,6 +166,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         nuclei_axial_deeplab_s,
         nuclei_panoptic_deeplab_resnet50,
         nuclei_panoptic_deeplab_resnet50_projection,
+        camvid_axial_deeplab_s,
+        camvid_panoptic_deeplab_resnet50,
         coco_overfit,
     )
 } | PAPER_RECIPES
