@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format bench clean help
+.PHONY: demo test test-all check format bench clean help
 
 help:
 	@echo "make demo    train a small Axial-DeepLab on procedural scenes and look at the result (CPU, 3 to 4 minutes)"
-	@echo "make test    all tests (CPU, no network)"
+	@echo "make test    the tests (CPU, no network, ten minutes)"
+	@echo "make test-all   what these leave out: the kernels compiled for every generation of GPUs"
 	@echo "make check   formatting, lint, types"
 	@echo "make format  apply formatting and safe lint fixes"
 	@echo "make bench PAIRS=FOLDER   time panoptic scoring against PNG decoding (FOLDER from make_pq_speed.py)"
@@ -23,7 +24,10 @@ demo: $(STAMP)
 	$(BIN)/python -m demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive"
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m exhaustive
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

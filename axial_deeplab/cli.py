@@ -17,8 +17,10 @@ COMMANDS = {
     "predict": "segment images with a checkpoint",
     "score": "score predictions in COCO-panoptic format",
     "models": "list the networks with their sizes and costs",
+    "stress": "score a checkpoint on images of other sizes",
+    "recipes": "list the experiments with published and measured scores",
     "compare": "compare the scores of finished runs",
-    "dataset": "convert your own annotations for training",
+    "dataset": "convert and check your own data for training",
 }
 """dict: Each name is a module of `axial_deeplab.commands` with a function `run`, imported only when it is called."""
 

@@ -17,6 +17,7 @@ from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_arra
 from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN, identify_images
 from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
 from axial_deeplab.errors import InputError
+from axial_deeplab.inference import DEFAULT_CONFIG, InferenceConfig, infer
 from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
 from axial_deeplab.records import PanopticOutput, PanopticPrediction
@@ -34,6 +35,7 @@ class Predictor:
         config: From the network's checkpoint.
         device: Where to run; `None` takes a GPU if there is one.
         use_bfloat16: Compute in bfloat16 where that is safe; `None` does so on GPUs that can.
+        inference: Scales, mirror image and tiles.
 
     Attributes:
         categories: The class table; `Segment.category_id` is a position in it.
@@ -46,6 +48,7 @@ class Predictor:
         device: str | torch.device | None = None,
         *,
         use_bfloat16: bool | None = None,
+        inference: InferenceConfig = DEFAULT_CONFIG,
     ) -> None:
         if config.task != "panoptic" or config.postprocess is None:
             raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
@@ -59,6 +62,7 @@ class Predictor:
         if use_bfloat16 is None:
             use_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self.use_bfloat16 = use_bfloat16
+        self.inference = inference
         self.config, self.categories = config, config.categories
         self.preprocess = from_plain(Preprocess, config.preprocess, where="the checkpoint's preprocess")
         self.postprocess = from_plain(PostprocessConfig, config.postprocess, where="the checkpoint's postprocess")
@@ -72,11 +76,16 @@ class Predictor:
         return self.predict_with_heads(image)[0]
 
     @torch.inference_mode()
-    def predict_with_heads(self, image: ImageLike) -> tuple[PanopticPrediction, PanopticOutput]:
-        """Segment one image and return the heads too, at the size that the network saw without its padding."""
-        pixels, geometry = prepare(to_tensor(image), self.preprocess)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
-            output = self.model(pixels[None].to(self.device))
+    def predict_with_heads(
+        self, image: ImageLike, *, preprocess: Preprocess | None = None
+    ) -> tuple[PanopticPrediction, PanopticOutput]:
+        """Segment one image and return the heads too, at the size that the network saw without its padding.
+
+        `preprocess` stands in for the checkpoint's, to show the network another size.
+        """
+        preprocess = preprocess or self.preprocess
+        pixels, geometry = prepare(to_tensor(image), preprocess)
+        output = infer(self._run_network, pixels[None], self.inference, multiple=preprocess.multiple)
         # Post-processing works without the padding, so that no segment gains from it, and before the resize to the
         # image's size, because ids are much smaller than logits.
         output = restore_output(output, geometry._replace(image_size=geometry.resized_size))
@@ -84,6 +93,10 @@ class Predictor:
         (prediction,) = postprocess(output, is_thing, self.postprocess, void_class=self.config.void_class)
         prediction = PanopticPrediction(prediction.panoptic_map.cpu(), prediction.segments)
         return restore_prediction(prediction, geometry), PanopticOutput(*(head.float().cpu() for head in output))
+
+    def _run_network(self, images: Tensor) -> PanopticOutput:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
+            return self.model(images.to(self.device))
 
 
 class PredictSummary(NamedTuple):
@@ -93,10 +106,15 @@ class PredictSummary(NamedTuple):
     failed: list[Path]
 
 
-def load(checkpoint: str | Path, device: str | torch.device | None = None) -> Predictor:
+def load(
+    checkpoint: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    inference: InferenceConfig = DEFAULT_CONFIG,
+) -> Predictor:
     """Load a checkpoint, a folder or a trainer's `.ckpt`, for prediction; in bfloat16 its norms are folded, which is faster."""
     model, config = load_checkpoint(checkpoint)
-    predictor = Predictor(model, config, device)
+    predictor = Predictor(model, config, device, inference=inference)
     if predictor.use_bfloat16:
         fold_norms(predictor.model, dtype=torch.bfloat16)
     return predictor
@@ -149,6 +167,8 @@ def predict_files(
     output = Path(output)
     paths = find_images(inputs)
     names = choose_names(paths)
+    if unknown := sorted({*write} - {"overlays", *WRITTEN} | {*submissions} - {*SUBMISSIONS}):
+        raise InputError(f"'{unknown[0]}' is not written: choose of overlays, {', '.join([*WRITTEN, *SUBMISSIONS])}")
     forms = [*(WRITTEN[name] for name in write if name in WRITTEN), *(SUBMISSIONS[name] for name in submissions)]
     identities = [identify_images(form, paths, names) for form in forms]
     summary = PredictSummary([], [])
@@ -160,7 +180,7 @@ def predict_files(
                 pixels = to_rgb_array(read_image(path))
                 prediction = predictor(pixels)
             except (InputError, torch.OutOfMemoryError) as error:
-                memory = f"{path} is too large for the GPU's memory: make it smaller, or use --device cpu"
+                memory = f"{path} is too large for the GPU's memory: use --tile 1025, or --device cpu"
                 print(memory if isinstance(error, torch.OutOfMemoryError) else error, file=sys.stderr)
                 summary.failed.append(path)
                 continue

@@ -13,7 +13,9 @@ from PIL import Image
 from axial_deeplab.checkpoints.load import save_checkpoint
 from axial_deeplab.cli import COMMANDS, main
 from axial_deeplab.data.scenes import SCENE_CATEGORIES
+from axial_deeplab.inference import InferenceConfig, infer
 from axial_deeplab.models import MODELS, build_model, count_parameters
+from axial_deeplab.records import PanopticOutput
 from axial_deeplab.serialization import from_plain, to_plain
 from axial_deeplab.training.config import Recipe
 from axial_deeplab.training.recipes import RECIPES
@@ -64,6 +66,12 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["predict", "x.png", "--checkpoint", "absent", "--output", "out"], "absent does not exist"),
         (["predict", "x.png"], "predict: the following arguments are required: checkpoint, output"),
         (["evaluate", "--checkpoint", "absent", "--data.root", "nowhere", "--output", "out"], "nowhere"),
+        (
+            ["predict", "x", "--checkpoint", "c", "--output", "o", "--tile", "64", "--overlap", "64"],
+            "overlap in 0 .. tile",
+        ),
+        (["evaluate", "--checkpoint", "c", "--data.root", "d", "--output", "o", "--scales", "1,big"], "scales"),
+        (["stress", "--checkpoint", "absent", "--data.root", "nowhere", "--output", "out"], "nowhere"),
         (["score", "--ground-truth", "a.json", "--predictions", "b.json"], "a.json"),
         (["score", "--ground-truth", "a", "--predictions", "b", "--tasks", "depth"], "depth"),
         (["predict", "x.png", "--checkpoint", "c", "--output", "o", "--submission", "kitti"], "kitti"),
@@ -180,6 +188,32 @@ def test_evaluate_then_score_agree(checkpoint: Path, root: Path, capsys: pytest.
     assert main(["score", *pair, "--output", str(out / "score.json")]) == 0
     assert capsys.readouterr().out == table
     assert json.loads((out / "score.json").read_text()) == json.loads((out / "report.json").read_text())
+
+
+def test_test_time_options_reach_the_network(
+    checkpoint: Path,
+    root: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[InferenceConfig] = []
+
+    def note(run: object, images: torch.Tensor, config: InferenceConfig, *, multiple: int) -> PanopticOutput:
+        seen.append(config)
+        return infer(run, images, config, multiple=multiple)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("axial_deeplab.predict.infer", note)
+    common = ["--checkpoint", str(checkpoint), "--output", str(root / "out"), "--device", "cpu"]
+    image = str(root / "images" / "val" / "scene_00000000.png")
+    tiles = ["--flip", "--tile", "49", "--overlap", "16"]
+    assert main(["predict", image, *common, "--scales", "0.5,1", *tiles]) == 0
+    assert main(["evaluate", "--data.root", str(root), *common, "--tile", "33"]) == 0
+    assert main(["stress", "--data.root", str(root), *common, "--scales", "0.5", *tiles]) == 0
+    assert seen == [
+        InferenceConfig((0.5, 1.0), True, 49, 16),
+        *[InferenceConfig(tile=33)] * 3,
+        *[InferenceConfig((1.0,), True, 49, 16)] * 3,
+    ]
+    assert (root / "out" / "stress.csv").read_text().count("\n") == 2
 
 
 def write_run(folder: Path, pq: float, **changes: object) -> str:

@@ -21,12 +21,16 @@ MAY_IMPORT = {
     "panoptic": BASE,
     "data": BASE | {"panoptic"},
     "metrics": BASE | {"panoptic", "data"},
+    "inference": BASE,
     "checkpoints": BASE | {"models", "layers", "serialization", "data"},
-    "predict": BASE | {"models", "layers", "panoptic", "data", "checkpoints", "visualize", "serialization"},
+    "predict": BASE
+    | {"models", "layers", "panoptic", "data", "checkpoints", "visualize", "serialization", "inference"},
     "colors": BASE,
     "visualize": BASE | {"colors", "data", "panoptic"},
+    "line_chart": {"colors"},
     "contact_sheet": BASE | {"colors", "data", "visualize"},
     "evaluate": BASE | {"predict", "metrics", "data", "panoptic", "checkpoints", "models", "visualize"},
+    "stress": BASE | {"evaluate", "predict", "metrics", "data", "line_chart"},
     "training": BASE
     | {"models", "layers", "panoptic", "data", "metrics", "checkpoints", "predict", "evaluate", "serialization"},
 }

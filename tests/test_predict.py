@@ -176,6 +176,13 @@ def test_only_what_is_asked_for_is_written(predictor: Predictor, tmp_path: Path)
     assert [entry["image_id"] for entry in content["annotations"]] == ["a"]
 
 
+def test_unknown_outputs_are_refused(predictor: Predictor, tmp_path: Path) -> None:
+    draw_photo().save(tmp_path / "a.png")
+    for options in ({"write": ["instance"]}, {"submissions": ["kitti"]}):
+        with pytest.raises(InputError, match="is not written: choose of overlays, panoptic, instances"):
+            predict_files([str(tmp_path)], predictor, tmp_path / "out", **options)
+
+
 @pytest.mark.parametrize(
     ("submission", "name", "message"),
     [

@@ -5,7 +5,10 @@ import importlib
 from axial_deeplab.errors import InputError
 from axial_deeplab.serialization import suggest
 
-DATASET_COMMANDS = {"convert": "bring annotations of common tools to COCO-panoptic format"}
+DATASET_COMMANDS = {
+    "convert": "bring annotations of common tools to COCO-panoptic format",
+    "check": "name every problem of a data set, and fit a recipe to it",
+}
 """dict: Each name is a module `axial_deeplab.commands.dataset_NAME` with a function `run`."""
 
 

@@ -1,5 +1,6 @@
 """`axial-deeplab evaluate`: segment a labeled dataset and score it."""
 
+from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import add_scoring, make_parser, parse
 
 
@@ -15,8 +16,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
     parser.add_argument("--output", required=True, help="folder for predictions/, predictions.json and report.json")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add_inference_options(parser)
     add_scoring(parser)
     options = parse(parser, arguments)
+    inference = read_inference(options)
 
     from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
     from axial_deeplab.evaluate import evaluate_tasks
@@ -31,7 +34,7 @@ def run(arguments: list[str]) -> int:
         layout=data.layout,
         version=data.version,
     )
-    predictor = load(options.checkpoint, options.device)
+    predictor = load(options.checkpoint, options.device, inference=inference)
     report = evaluate_tasks(predictor, dataset, options.output, tasks=options.tasks, processes=options.processes)
     print(report.format_table())
     return 0

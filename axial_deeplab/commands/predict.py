@@ -2,6 +2,7 @@
 
 import sys
 
+from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import make_parser, parse
 from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN
 
@@ -20,12 +21,14 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--submission", nargs="+", choices=SUBMISSIONS, default=[], help="files for these servers")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add_inference_options(parser)
     options = parse(parser, arguments)
+    inference = read_inference(options)
 
     from axial_deeplab.predict import load, predict_files
 
     write = options.write or ([] if options.submission else ["overlays", "panoptic"])
-    predictor = load(options.checkpoint, options.device)
+    predictor = load(options.checkpoint, options.device, inference=inference)
     summary = predict_files(options.inputs, predictor, options.output, write=write, submissions=options.submission)
     total = len(summary.done) + len(summary.failed)
     print(f"{len(summary.done)} of {total} images segmented into {options.output}", file=sys.stderr)

@@ -19,7 +19,7 @@ OWN_OPTIONS = ("recipe", "config", "output", "resume", "estimate", "print_config
 def run(arguments: list[str]) -> int:
     """Train, estimate, or print the recipe."""
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        raise InputError(f"train needs a recipe first: one of {', '.join(RECIPES)}, or a YAML file")
+        raise InputError("train needs a recipe first, a name that axial-deeplab recipes lists, or a YAML file")
     base = load_recipe(arguments[0]) if not arguments[0].startswith("-") else RECIPES["scenes_small"]()
     options = parse(make_train_parser(base), arguments).as_dict()
     fields = {name: value for name, value in options.items() if name not in OWN_OPTIONS}
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
 def make_train_parser(base: Recipe) -> ArgumentParser:
     """Return the parser; every field of the recipe is an option, its default taken from `base`."""
     parser = make_parser(
-        "train", f"Train by a recipe. Recipes: {', '.join(RECIPES)}. Fields below default to RECIPE's."
+        "train", "Train by a recipe; axial-deeplab recipes lists them. Fields below default to RECIPE's."
     )
     parser.add_argument(
         "recipe", metavar="RECIPE", help="name of a recipe, or a YAML file such as --print-config prints"

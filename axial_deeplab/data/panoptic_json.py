@@ -123,14 +123,19 @@ def _parse_annotation(entry: object, category_map: CategoryMap, where: str) -> A
     image_id: ImageId = take(entry, "image_id", (int, str), where)
     where = f"{where} (image_id {image_id!r})"
     segments = tuple(
-        _parse_segment(segment, category_map, where) for segment in take(entry, "segments_info", list, where)
+        parse_segment(segment, category_map, where) for segment in take(entry, "segments_info", list, where)
     )
     if len({segment.id for segment in segments}) < len(segments):
         raise InputError(f"{where}: a segment id repeats: give each segment its own id")
     return Annotation(image_id, take(entry, "file_name", str, where), segments)
 
 
-def _parse_segment(entry: object, category_map: CategoryMap, where: str) -> Segment:
+def parse_segment(entry: object, category_map: CategoryMap, where: str) -> Segment:
+    """Return one entry of the list `segments_info`.
+
+    Raises:
+        InputError: A key is missing or of the wrong type, the id or the area is out of range, or the category is unknown.
+    """
     segment_id: int = take(entry, "id", int, where)
     dataset_id: int = take(entry, "category_id", int, where)
     if not 1 <= segment_id <= MAX_ID:

@@ -23,7 +23,7 @@ from axial_deeplab.metrics.coco_average_precision import CocoAveragePrecision
 from axial_deeplab.metrics.coco_files import read_instances, score_instances
 from axial_deeplab.metrics.mean_iou import MeanIoU
 from axial_deeplab.metrics.overlaps import Overlaps, check_sizes, map_ids, measure_overlaps
-from axial_deeplab.metrics.pairs import PanopticPair, list_pairs
+from axial_deeplab.metrics.pairs import list_pairs
 from axial_deeplab.metrics.score_cityscapes import score_street_instances, score_street_semantic
 from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, list_tasks, measure_files
 from axial_deeplab.metrics.workers import Workers
@@ -79,15 +79,17 @@ def _score_panoptic(truth: PanopticJson, path: Path, tasks: Sequence[str] | None
         tasks = [task for task in list_tasks(truth.categories) if task != "instance"]  # nothing to rank by
     scores = TaskScores(truth.categories, tasks)
     with Workers(processes, None) as workers:
-        jobs = ((pair, scores.choose_things(pair.truth_segments, pair.predicted_segments)) for pair in pairs)
+        jobs = (
+            (pair.truth, pair.prediction, scores.choose_things(pair.truth_segments, pair.predicted_segments))
+            for pair in pairs
+        )
         for pair, measure in zip(pairs, workers.map(_measure, jobs), strict=True):
             scores.update(pair.image_id, measure, pair.truth_segments, pair.predicted_segments, names=pair.names)
     return scores.compute()
 
 
-def _measure(_: None, job: tuple[PanopticPair, Things | None]) -> Measure:
-    pair, things = job
-    return measure_files(pair.truth, pair.prediction, things)
+def _measure(_: None, job: tuple[Path, Path, Things | None]) -> Measure:
+    return measure_files(*job)
 
 
 def _score_instances(truth: PanopticJson, path: Path, processes: int) -> TaskReport:

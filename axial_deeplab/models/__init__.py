@@ -22,7 +22,10 @@ from axial_deeplab.models.classifiers import (
     axial_resnet50_s,
     axial_resnet50_s_full,
     axial_resnet50_xl,
+    position_sensitive_resnet50,
     resnet50,
+    resnet101,
+    sasa_resnet50,
 )
 from axial_deeplab.models.cost import (
     count_multiply_adds,
@@ -30,6 +33,11 @@ from axial_deeplab.models.cost import (
 )
 from axial_deeplab.models.segmenters import (
     axial_deeplab_l,
+    axial_deeplab_l_os32,
+    axial_deeplab_l_span5,
+    axial_deeplab_l_span9,
+    axial_deeplab_l_span17,
+    axial_deeplab_l_span33,
     axial_deeplab_m,
     axial_deeplab_nano,
     axial_deeplab_s,
@@ -38,6 +46,13 @@ from axial_deeplab.models.segmenters import (
     deeplab2_axial_deeplab_s,
     panoptic_deeplab_resnet50,
     panoptic_deeplab_resnet50_projection,
+    position_sensitive_deeplab,
+    position_sensitive_deeplab_aspp,
+    resnet50_deeplab,
+    resnet50_deeplab_aspp,
+    resnet101_deeplab,
+    sasa_deeplab,
+    sasa_deeplab_aspp,
 )
 
 __all__ = [
@@ -50,6 +65,11 @@ __all__ = [
     "authors_axial50m",
     "authors_axial50s",
     "axial_deeplab_l",
+    "axial_deeplab_l_os32",
+    "axial_deeplab_l_span5",
+    "axial_deeplab_l_span9",
+    "axial_deeplab_l_span17",
+    "axial_deeplab_l_span33",
     "axial_deeplab_m",
     "axial_deeplab_nano",
     "axial_deeplab_s",
@@ -71,5 +91,15 @@ __all__ = [
     "get_default_size",
     "panoptic_deeplab_resnet50",
     "panoptic_deeplab_resnet50_projection",
+    "position_sensitive_deeplab",
+    "position_sensitive_deeplab_aspp",
+    "position_sensitive_resnet50",
     "resnet50",
+    "resnet50_deeplab",
+    "resnet50_deeplab_aspp",
+    "resnet101",
+    "resnet101_deeplab",
+    "sasa_deeplab",
+    "sasa_deeplab_aspp",
+    "sasa_resnet50",
 ]

@@ -1,4 +1,4 @@
-"""Builders of the image classifiers: the paper's own form, the authors' PyTorch form, and ResNet-50.
+"""Builders of the image classifiers: the paper's own form, the authors' PyTorch form, and the baselines.
 
 Each takes the number of classes; with `features_only=True` it returns the encoder alone, which maps images
 [batch, 3, height, width] of any size to features keyed by output stride (4, 8, 16, 32).
@@ -12,6 +12,7 @@ from axial_deeplab.layers.normalization import configure_norms
 from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig, build_axial_resnet
 from axial_deeplab.models.classifier import Classifier
 from axial_deeplab.models.encoder import Encoder
+from axial_deeplab.models.local_resnet import build_local_resnet
 from axial_deeplab.models.resnet import build_resnet
 
 PAPER = AxialResNetConfig()
@@ -89,6 +90,21 @@ def authors_axial50l(num_classes: int = 1000, *, features_only: bool = False) ->
 def resnet50(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
     """Build ResNet-50 with the stride in the 3x3 convolution."""
     return _use_pytorch_norms(_finish(build_resnet(), num_classes, features_only))
+
+
+def resnet101(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build ResNet-101 with the stride in the 3x3 convolution."""
+    return _use_pytorch_norms(_finish(build_resnet((3, 4, 23, 3)), num_classes, features_only))
+
+
+def sasa_resnet50(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build ResNet-50 with stand-alone self-attention in 7x7 windows and a convolutional stem; batch norm in the attention."""
+    return _finish(build_local_resnet(position_sensitive=False), num_classes, features_only)
+
+
+def position_sensitive_resnet50(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build the same with relative positions in key and value too."""
+    return _finish(build_local_resnet(position_sensitive=True), num_classes, features_only)
 
 
 def _finish(encoder: Encoder, num_classes: int, features_only: bool) -> nn.Module:

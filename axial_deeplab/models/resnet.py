@@ -1,12 +1,14 @@
-"""ResNet-50, the convolutional baseline, with dilation where striding stops.
+"""ResNet-50 and 101, the convolutional baselines, with dilation where striding stops.
 
 Source: deeplab2, model/encoder/axial_resnet (the stride sits in the 3x3 convolution); torchvision's layout for classification.
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
-from axial_deeplab.models.encoder import Encoder, Shortcut, build_conv_stem
+from axial_deeplab.models.encoder import Encoder, Shortcut, build_conv_stem, build_inception_stem
 
 
 class BottleneckBlock(nn.Module):
@@ -34,7 +36,11 @@ class BottleneckBlock(nn.Module):
 
 
 def build_resnet(
-    blocks: tuple[int, int, int, int] = (3, 4, 6, 3), *, output_stride: int = 32, max_pool: bool = True
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3),
+    *,
+    output_stride: int = 32,
+    max_pool: bool = True,
+    stem: Literal["conv", "inception"] = "conv",
 ) -> Encoder:
     """Build a bottleneck ResNet encoder.
 
@@ -42,9 +48,11 @@ def build_resnet(
         blocks: Residual blocks of the four stages.
         output_stride: Stride of the last stage: 8, 16 or 32; later blocks are dilated instead.
         max_pool: Reach stride 4 by a max-pool in the stem (classification), or by the first block (deeplab2).
+        stem: "conv" is the 7x7 convolution, "inception" three 3x3 convolutions.
     """
+    layers, in_channels = build_stem(stem, max_pool=max_pool)
     stages, strides, channels = [], [], []
-    in_channels, stride = 64, 4 if max_pool else 2
+    stride = 4 if max_pool else 2
     for index, num_blocks in enumerate(blocks):
         inner, wanted = 64 * 2**index, 4 * 2**index
         step = 2 if stride < min(wanted, output_stride) else 1
@@ -56,4 +64,11 @@ def build_resnet(
         in_channels, stride = 4 * inner, stride * step
         strides.append(stride)
         channels.append(in_channels)
-    return Encoder(build_conv_stem(64, max_pool=max_pool), stages, strides=strides, channels=channels)
+    return Encoder(layers, stages, strides=strides, channels=channels)
+
+
+def build_stem(stem: Literal["conv", "inception"], *, max_pool: bool) -> tuple[nn.Module, int]:
+    """Return a stem and its output channels."""
+    if stem == "conv":
+        return build_conv_stem(64, max_pool=max_pool), 64
+    return build_inception_stem((64, 64, 128), max_pool=max_pool), 128

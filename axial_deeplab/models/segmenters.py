@@ -1,15 +1,20 @@
-"""Builders of the panoptic models: the paper's Axial-DeepLab, deeplab2's form of it, and the convolutional baselines.
+"""Builders of the panoptic models: the paper's Axial-DeepLab and baselines, and deeplab2's form of both.
 
 Each takes the number of classes and returns a `PanopticDeepLab` with random weights.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+from torch import nn
 
 from axial_deeplab.layers.aspp import ASPP
 from axial_deeplab.layers.convolution import ConvNormAct
 from axial_deeplab.models.axial_deeplab import PanopticDeepLab
 from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig, build_axial_resnet
-from axial_deeplab.models.decoder import DecoderConfig
+from axial_deeplab.models.decoder import INSTANCE_DECODER, SEMANTIC_DECODER, DecoderConfig
+from axial_deeplab.models.encoder import Encoder
+from axial_deeplab.models.local_resnet import build_local_resnet
 from axial_deeplab.models.resnet import build_resnet
 
 PAPER = AxialResNetConfig(stem="inception", output_stride=16, attention=AttentionConfig(span=65))
@@ -68,3 +73,99 @@ def panoptic_deeplab_resnet50(num_classes: int = 19) -> PanopticDeepLab:
 def panoptic_deeplab_resnet50_projection(num_classes: int = 19) -> PanopticDeepLab:
     """Build Panoptic-DeepLab with ResNet-50 and a 1x1 projection in place of ASPP."""
     return PanopticDeepLab(build_resnet(output_stride=16, max_pool=False), num_classes, ConvNormAct)
+
+
+def axial_deeplab_l_span5(num_classes: int = 19) -> PanopticDeepLab:
+    """Build Axial-DeepLab-L with span 5 (paper, table 7)."""
+    return _build_l_with_span(5, num_classes)
+
+
+def axial_deeplab_l_span9(num_classes: int = 19) -> PanopticDeepLab:
+    """Build Axial-DeepLab-L with span 9 (paper, table 7)."""
+    return _build_l_with_span(9, num_classes)
+
+
+def axial_deeplab_l_span17(num_classes: int = 19) -> PanopticDeepLab:
+    """Build Axial-DeepLab-L with span 17 (paper, table 7)."""
+    return _build_l_with_span(17, num_classes)
+
+
+def axial_deeplab_l_span33(num_classes: int = 19) -> PanopticDeepLab:
+    """Build Axial-DeepLab-L with span 33 (paper, table 7)."""
+    return _build_l_with_span(33, num_classes)
+
+
+def axial_deeplab_l_os32(num_classes: int = 19) -> PanopticDeepLab:
+    """Build Axial-DeepLab-L at output stride 32."""
+    return PanopticDeepLab(build_axial_resnet(replace(PAPER, output_stride=32)), num_classes)
+
+
+def resnet50_deeplab(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the paper's ResNet-50 without ASPP (table 6)."""
+    return _build_baseline(build_resnet(output_stride=16, stem="inception"), num_classes)
+
+
+def resnet50_deeplab_aspp(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the paper's ResNet-50 with ASPP (table 6)."""
+    return PanopticDeepLab(build_resnet(output_stride=16, stem="inception"), num_classes, build_separable_aspp)
+
+
+def resnet101_deeplab(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the paper's ResNet-101 without ASPP (table 7)."""
+    return _build_baseline(build_resnet((3, 4, 23, 3), output_stride=16, stem="inception"), num_classes)
+
+
+def sasa_deeplab(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the paper's stand-alone self-attention in 7x7 windows without ASPP (table 6)."""
+    return _build_baseline(_build_local_encoder(position_sensitive=False), num_classes)
+
+
+def sasa_deeplab_aspp(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the same with ASPP (table 6)."""
+    return PanopticDeepLab(_build_local_encoder(position_sensitive=False), num_classes, build_separable_aspp)
+
+
+def position_sensitive_deeplab(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the paper's position-sensitive attention in 7x7 windows without ASPP (table 6)."""
+    return _build_baseline(_build_local_encoder(position_sensitive=True), num_classes)
+
+
+def position_sensitive_deeplab_aspp(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the same with ASPP (table 6)."""
+    return PanopticDeepLab(_build_local_encoder(position_sensitive=True), num_classes, build_separable_aspp)
+
+
+def build_separable_aspp(in_channels: int, out_channels: int, rates: Sequence[int] = (6, 12, 18)) -> ASPP:
+    """Build ASPP with depthwise separable convolutions: a dilated 3x3 for each channel, then 1x1.
+
+    Source: the counts of table 6, which dense convolutions exceed by 25 million parameters.
+    """
+    aspp = ASPP(in_channels, out_channels, ())
+    aspp.atrous.extend(
+        nn.Sequential(
+            ConvNormAct(in_channels, in_channels, 3, dilation=rate, groups=in_channels),
+            ConvNormAct(in_channels, out_channels),
+        )
+        for rate in rates
+    )
+    aspp.project = ConvNormAct(out_channels * (2 + len(rates)), out_channels)
+    return aspp
+
+
+def _build_l_with_span(span: int, num_classes: int) -> PanopticDeepLab:
+    return PanopticDeepLab(build_axial_resnet(replace(PAPER, attention=AttentionConfig(span=span))), num_classes)
+
+
+def _build_local_encoder(*, position_sensitive: bool) -> Encoder:
+    return build_local_resnet(position_sensitive=position_sensitive, output_stride=16, stem="inception")
+
+
+def _build_baseline(encoder: Encoder, num_classes: int) -> PanopticDeepLab:
+    """Build decoders on the encoder's deepest map as it is: the counts of table 6 leave no room for a projection."""
+    deepest = encoder.channels[max(encoder.channels)]
+    semantic, instance = (replace(config, context_channels=deepest) for config in (SEMANTIC_DECODER, INSTANCE_DECODER))
+    return PanopticDeepLab(encoder, num_classes, _build_nothing, semantic=semantic, instance=instance)
+
+
+def _build_nothing(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Identity()

@@ -48,8 +48,9 @@ def encode_targets(
         semantic: Integer [batch, height, width], contiguous class or `IGNORE_LABEL`.
         instance: Integer [batch, height, width], 0 for none; an id names one instance of one image, whatever its class.
         crowd: Bool [batch, height, width], or None for no crowd.
-        sigma: Standard deviation of the Gaussian in pixels.
-        small_instance_area: In pixels, exclusive. The default is the public setting for Cityscapes.
+        sigma: Standard deviation of the Gaussian in pixels. This default and the next are the public settings for Cityscapes;
+            `axial-deeplab dataset check` fits them to other data.
+        small_instance_area: In pixels, exclusive.
         small_instance_weight: Semantic weight of small instances.
 
     Returns:

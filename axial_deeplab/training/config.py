@@ -68,7 +68,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """How truth is encoded; see `encode_targets`."""
+    """How truth is encoded; see `encode_targets`.
+
+    The defaults are the published ones for Cityscapes, whose images have 1025x2049 pixels: `dataset check` fits them to others.
+
+    Attributes:
+        sigma: Standard deviation of the Gaussian at a center, in pixels of the crop.
+        small_instance_area: Instances below this area count more, in pixels of the crop.
+        small_instance_weight: How much more their semantic loss counts.
+    """
 
     sigma: float = 8.0
     small_instance_area: int = 4096
@@ -77,7 +85,11 @@ class TargetConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Factors of the three losses, and the share of pixels whose semantic loss counts; see `panoptic_loss`."""
+    """Factors of the three losses, and the share of pixels whose semantic loss counts; see `panoptic_loss`.
+
+    The loss of offsets is in pixels, so its factor 0.01 belongs to objects of the size of those in Cityscapes; `dataset check`
+    fits it to others.
+    """
 
     semantic: float = 1.0
     center: float = 200.0
@@ -101,6 +113,9 @@ class OptimizerConfig:
         warmup: Iterations of linear warm-up at the reference batch.
         poly_power: Exponent of the polynomial decay.
         clip_norm: Largest norm of the gradient; 0 clips nothing.
+        lookahead: Steps after which Lookahead pulls the weights back to its slow ones; 0 goes without. Not scaled with the
+            batch.
+        lookahead_rate: Share of the way that the slow weights then move.
     """
 
     name: Literal["adam", "adamw", "radam", "sgd"] = "adam"
@@ -109,11 +124,16 @@ class OptimizerConfig:
     warmup: int = 0
     poly_power: float = 0.9
     clip_norm: float = 0.0
+    lookahead: int = 0
+    lookahead_rate: float = 0.5
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One experiment.
+
+    Settings in pixels (`augment.crop_size`, `targets`, `postprocess`) and `loss.offset` depend on the data: their defaults are
+    published ones or for images of about 500 pixels, and `axial-deeplab dataset check` fits them.
 
     Attributes:
         iterations: Optimizer steps at the reference batch.
@@ -162,14 +182,17 @@ class Recipe:
         for name, value in (("optimizer.lr", self.optimizer.lr), ("targets.sigma", self.targets.sigma)):
             if not value > 0:
                 raise InputError(f"{name} must be positive, got {value}")
-        if not 0 < self.loss.top_k <= 1:
-            raise InputError(f"loss.top_k must lie in 0 .. 1, 0 excluded, got {self.loss.top_k}")
+        shares = (("loss.top_k", self.loss.top_k), ("optimizer.lookahead_rate", self.optimizer.lookahead_rate))
+        for name, value in shares:
+            if not 0 < value <= 1:
+                raise InputError(f"{name} must lie in 0 .. 1, 0 excluded, got {value}")
+        for name, value in (("data.workers", self.data.workers), ("optimizer.lookahead", self.optimizer.lookahead)):
+            if value < 0:
+                raise InputError(f"{name} starts at 0, got {value}")
         if self.cuda_graph and (self.accumulate > 1 or self.compile):
             raise InputError(
                 "cuda_graph goes neither with accumulate, whose gradients it would overwrite, nor with compile"
             )
-        if self.data.workers < 0:
-            raise InputError(f"data.workers starts at 0, got {self.data.workers}")
 
 
 def fit_to_hardware(recipe: Recipe, world_size: int) -> Recipe:

@@ -6,11 +6,18 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam
 
 from axial_deeplab.training.config import OptimizerConfig
+from axial_deeplab.training.lookahead import add_lookahead
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     """Build the optimizer; weight decay acts on the weights of convolutions and projections alone."""
-    groups = _split_parameters(model, config.weight_decay)
+    optimizer = _choose_optimizer(_split_parameters(model, config.weight_decay), config)
+    if config.lookahead:
+        add_lookahead(optimizer, period=config.lookahead, rate=config.lookahead_rate)
+    return optimizer
+
+
+def _choose_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
     if config.name == "adam":
         return Adam(groups, lr=config.lr)
     if config.name == "adamw":

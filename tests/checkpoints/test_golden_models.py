@@ -8,9 +8,9 @@ import torch
 
 from axial_deeplab.checkpoints.deeplab2 import from_deeplab2
 from axial_deeplab.checkpoints.official_pytorch import from_official_pytorch
+from axial_deeplab.inference import InferenceConfig, infer
 from axial_deeplab.models import count_parameters
-from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess_probabilities
-from axial_deeplab.records import PanopticOutput
+from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
 from tests.golden_assert import assert_close, get_entry
 from tests.golden_place import Place
 from tests.golden_rule import draw_tensor, load_case
@@ -73,30 +73,26 @@ def test_deeplab2_model(golden: Path, name: str, place: Place) -> None:
     ],
 )
 def test_panoptic_map(golden: Path, name: str, place: Place) -> None:
-    """Images in, label maps out: networks, resizing, averaging over the mirror image, grouping and merging together."""
+    """Images in, label maps out: networks, resizing, averaging with the mirror image, grouping and merging together."""
     meta, arrays = load_case(golden, f"dl2_full_{name}")
     model = place(from_deeplab2({entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]}))
     images = place(draw_tensor(meta["input"], meta["seed"])).permute(0, 3, 1, 2) / 127.5 - 1
-    with torch.no_grad():
-        outputs = [model(images)]
-        if meta["evaluator"]["add_flipped_images"]:
-            mirrored = PanopticOutput(*(head.flip(3) for head in model(images.flip(3))))
-            outputs.append(
-                mirrored._replace(offset=mirrored.offset * mirrored.offset.new_tensor([1.0, -1.0])[:, None, None])
-            )
-    place.assert_fused()
-    probs = torch.stack([output.semantic_logits[0].softmax(0) for output in outputs]).mean(0)
-    heatmap = torch.stack([output.center_heatmap[0, 0] for output in outputs]).mean(0)
-    offset = torch.stack([output.offset[0] for output in outputs]).mean(0)
     evaluator = meta["evaluator"]
-    is_thing = [category in evaluator["thing_ids"] for category in range(len(probs))]
+    with torch.no_grad():
+        output = infer(model, images, InferenceConfig(flip=evaluator["add_flipped_images"]))
+    place.assert_fused()
+    step = 4 if "coco" in name else 1
+    assert_close(output.center_heatmap[:, 0], arrays["output/center_heatmap"], get_entry(meta, "output/center_heatmap"))
+    assert_close(output.offset.permute(0, 2, 3, 1), arrays["output/offset_map"], get_entry(meta, "output/offset_map"))
+    probs = output.semantic_logits.softmax(1).permute(0, 2, 3, 1)[:, ::4, ::4, :: 2 * step if step > 1 else 1]
+    assert_close(probs, arrays["output/semantic_probs/sub4"], get_entry(meta, "output/semantic_probs/sub4"))
+    num_classes = output.semantic_logits.shape[1]
+    is_thing = [category in evaluator["thing_ids"] for category in range(num_classes)]
     config = PostprocessConfig(
         evaluator["center_score_threshold"], evaluator["nms_kernel"], evaluator["stuff_area_limit"]
     )
     void = evaluator["ignore_label"]
-    prediction = postprocess_probabilities(
-        probs, heatmap, offset, is_thing=is_thing, config=config, void_class=void if void < len(probs) else None
-    )
+    (prediction,) = postprocess(output, is_thing, config, void_class=void if void < num_classes else None)
     label, counts = torch.full((prediction.panoptic_map.max() + 1,), void * evaluator["label_divisor"]), Counter[int]()
     for segment in prediction.segments:
         counts[segment.category_id] += segment.is_thing

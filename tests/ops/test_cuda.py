@@ -127,6 +127,7 @@ def test_plans_fit_the_gpus(length: int) -> None:
         assert plan_forward(g, HOPPER_SHARED, keep_lse=True) is not None or length * key_dim > 4096
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0), (12, 0)])
 @pytest.mark.parametrize(("length", "key_dim"), [(56, 4), (28, 8), (14, 16), (7, 32)])
 def test_compiles_ahead_of_time(capability: tuple[int, int], length: int, key_dim: int) -> None:

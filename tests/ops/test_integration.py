@@ -115,6 +115,8 @@ def train_share(rank: int, store: str) -> None:
     wrapped(shares[rank]).square().sum().backward()
     for first, second, actual in zip(*expected, list_gradients(wrapped), strict=True):
         torch.testing.assert_close(actual, (first + second) / 2, rtol=1e-4, atol=1e-5)
+    dist.barrier()  # a wrapper that outlives its group, or a group whose other process is gone, can wait for ever
+    del wrapped
     dist.destroy_process_group()
 
 

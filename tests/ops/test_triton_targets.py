@@ -51,6 +51,7 @@ print("compiled")
 SHARED_MEMORY = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 120: 99}  # KiB that one block can have
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("capability", "dtype", "key_dim", "length", "reach", "terms"),
     [

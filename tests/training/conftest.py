@@ -16,7 +16,7 @@ def tiny_recipe() -> Recipe:
         recipe,
         data=dataclasses.replace(recipe.data, scene_size=64, train_scenes=5, val_scenes=2, workers=0),
         augment=dataclasses.replace(recipe.augment, crop_size=(65, 65)),
-        optimizer=dataclasses.replace(recipe.optimizer, warmup=1),
+        optimizer=dataclasses.replace(recipe.optimizer, warmup=1, lookahead=4),
         iterations=6,
         batch_size=2,
         reference_batch=2,

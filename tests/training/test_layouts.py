@@ -29,4 +29,4 @@ def test_train_and_evaluate(layout: str, tmp_path: Path) -> None:
     # The official JSON of Cityscapes is made only now: what was scored came from instance ids.
     coco = root / "annotations" / "panoptic_val2017.json"
     truth = coco if layout == "coco" else write_panoptic_files(root, "val")
-    assert compute_panoptic_quality(truth, scored / "predictions.json").to_json() == report
+    assert compute_panoptic_quality(truth, scored / "predictions.json").to_json().items() <= report.items()

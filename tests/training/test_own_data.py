@@ -70,7 +70,7 @@ def test_convert_train_evaluate(kind: str, tmp_path: Path, capsys: pytest.Captur
     report = compute_panoptic_quality(
         Path(data) / "annotations" / "panoptic_val.json", scored / "predictions.json"
     ).to_json()
-    assert json.loads((scored / "report.json").read_text()) == report
+    assert report.items() <= json.loads((scored / "report.json").read_text()).items()
     assert report["All"]["n"] >= 1
 
 

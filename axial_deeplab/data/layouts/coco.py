@@ -12,6 +12,7 @@ Images without labels are listed in `annotations/image_info_test2017.json`.
 """
 
 from pathlib import Path
+from typing import Any
 
 from axial_deeplab.data.catalog import parse_categories
 from axial_deeplab.data.layouts.dataset_yaml import FILE_NAME, check_description, read_dataset_yaml
@@ -28,10 +29,10 @@ from axial_deeplab.data.panoptic_json import (
     load_object,
     parse_images,
     parse_panoptic_json,
-    read_panoptic_json,
     take,
 )
 from axial_deeplab.errors import InputError
+from axial_deeplab.records import Category
 
 GivenPaths = tuple[Path | str | None, Path | str | None, Path | str | None]  # images, annotations, masks
 
@@ -76,17 +77,44 @@ def index_coco(root: Path, split: str, given: GivenPaths = (None, None, None)) -
     Raises:
         InputError: There is no such split, a file is malformed, or images and annotations do not go together.
     """
-    paths = _choose_paths(root, split, given)
-    if given[1] is None and (root / FILE_NAME).is_file():
-        content = _read_described(root / FILE_NAME, split, paths.annotations)
-    else:
-        content = read_panoptic_json(paths.annotations)
+    paths = choose_paths(root, split, given)
+    listed, categories = load_listed(root, split, paths.annotations, described=given[1] is None)
+    content = parse_panoptic_json(listed, paths.annotations, categories=categories)
     _check_images(content)
     entries = (
         ImageEntry(image_id, content.images[image_id], annotation.file_name, annotation.segments)
         for image_id, annotation in content.annotations.items()
     )
     return SplitIndex(content.categories, paths, tuple(entries))
+
+
+def load_listed(
+    root: Path, split: str, annotations: Path, *, described: bool = True
+) -> tuple[dict[str, Any], tuple[Category, ...]]:
+    """Return what the JSON of a split lists, without its classes, and the classes.
+
+    Args:
+        root: The folder of the set.
+        split: The name of the split.
+        annotations: Its JSON.
+        described: Let `dataset.yaml` in the root, if there is one, say what the classes are.
+
+    Raises:
+        InputError: A file is malformed, or the two differ in the classes.
+    """
+    path = root / FILE_NAME
+    if not described or not path.is_file():
+        content = load_object(annotations)
+        categories = parse_categories(take(content, "categories", list, str(annotations)), annotations)
+        del content["categories"]
+        return content, categories
+    description = read_dataset_yaml(path)
+    if description.splits and not set(list_names(split)) & set(description.splits):
+        raise InputError(f"{path} has no split '{split}': it lists {', '.join(description.splits)}")
+    content = load_object(annotations)
+    if "categories" in content:
+        check_description(description, parse_categories(content.pop("categories"), annotations), annotations)
+    return content, description.categories
 
 
 def list_coco_images(root: Path, split: str) -> list[ImageFile]:
@@ -104,17 +132,6 @@ def list_coco_images(root: Path, split: str) -> list[ImageFile]:
     raise InputError(
         f"{root} has no images for '{split}': looked for annotations/image_info_{split}.json with {split}/"
     )
-
-
-def _read_described(path: Path, split: str, annotations: Path) -> PanopticJson:
-    """Read a JSON whose classes `dataset.yaml` describes."""
-    description = read_dataset_yaml(path)
-    if description.splits and not set(list_names(split)) & set(description.splits):
-        raise InputError(f"{path} has no split '{split}': it lists {', '.join(description.splits)}")
-    content = load_object(annotations)
-    if "categories" in content:
-        check_description(description, parse_categories(content.pop("categories"), annotations), annotations)
-    return parse_panoptic_json(content, annotations, categories=description.categories)
 
 
 def _find_images(root: Path, name: str) -> Path | None:
@@ -155,8 +172,12 @@ def _check_images(content: PanopticJson) -> None:
             )
 
 
-def _choose_paths(root: Path, split: str, given: GivenPaths) -> SplitPaths:
-    """Return the given parts, and find the others."""
+def choose_paths(root: Path, split: str, given: GivenPaths = (None, None, None)) -> SplitPaths:
+    """Return the given parts of a split, and find the others.
+
+    Raises:
+        InputError: There is no such split, or one of its parts is missing.
+    """
     images, annotations, masks = (None if path is None else root / path for path in given)
     if images is None or annotations is None:
         found = find_split(root, split)

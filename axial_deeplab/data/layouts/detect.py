@@ -47,7 +47,7 @@ def index_split(
     Raises:
         InputError: Layout or version are wrong or not clear, or the layout refuses the split.
     """
-    name = _choose_layout(root, layout, version, explicit=any(given))
+    name = choose_layout(root, layout, version, explicit=any(given))
     if name == "cityscapes":
         return index_cityscapes(root, split)
     if name == "mapillary":
@@ -68,7 +68,12 @@ def list_split_images(root: Path, split: str, *, layout: str = "auto") -> list[I
     return lists[name](root, split)
 
 
-def _choose_layout(root: Path, layout: str, version: str | None, *, explicit: bool) -> str:
+def choose_layout(root: Path, layout: str, version: str | None, *, explicit: bool) -> str:
+    """Return the name of the layout to read; `explicit` tells that images or JSON are given.
+
+    Raises:
+        InputError: Layout or version are wrong or not clear.
+    """
     if layout not in get_args(Layout):
         raise InputError(f"data.layout must be one of {', '.join(get_args(Layout))}, not {layout!r}")
     if layout == "auto":

@@ -1,0 +1,132 @@
+"""`axial-deeplab recipes`: every experiment with the scores that the paper prints and those that were measured."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.errors import InputError
+from axial_deeplab.serialization import suggest
+from axial_deeplab.training.measured import MeasuredRow, format_scores, read_measured, read_own_rows
+from axial_deeplab.training.paper_recipes import EXPERIMENTS
+from axial_deeplab.training.published import ROWS, TITLES, PaperRow, Scores
+from axial_deeplab.training.recipes import RECIPES
+
+
+def run(arguments: list[str]) -> int:
+    """Print the tables, or JSON."""
+    parser = make_parser("recipes", "List the experiments with published and measured scores, in percent.")
+    parser.add_argument("--table", help=f"rows of one table of the paper: {', '.join(TITLES)} (5 is 5a and 5b)")
+    parser.add_argument("--measured", help="JSON file of scores of your own; docs/reproduce.md says what it holds")
+    parser.add_argument("--json", action="store_true", help="print a list of objects instead of tables")
+    options = parse(parser, arguments)
+    measured = read_own_rows() + (check_recipes(options.measured) if options.measured else ())
+    rows = list_rows(measured, options.table)
+    print(json.dumps(rows, indent=2) if options.json else format_rows(rows))
+    return 0
+
+
+def check_recipes(path: str) -> tuple[MeasuredRow, ...]:
+    """Read measured rows and see that there are such recipes.
+
+    Raises:
+        InputError: If not, or the file is at fault.
+    """
+    measured = read_measured(path)
+    for number, row in enumerate(measured, 1):
+        if row.recipe not in RECIPES:
+            raise InputError(
+                f"{path}: row {number}: there is no recipe {row.recipe!r}{suggest(row.recipe, list(RECIPES))}"
+            )
+    return measured
+
+
+def list_rows(measured: Sequence[MeasuredRow], table: str | None = None) -> list[dict[str, Any]]:
+    """Describe the rows of one table; without one those of all, then the recipes that are in none.
+
+    Raises:
+        InputError: If there is no such table.
+    """
+    rows = [row for row in ROWS if table in (None, row.table, row.table.rstrip("ab"))]
+    if not rows:
+        raise InputError(f"there is no table {table!r} of recipes: choose one of {', '.join(TITLES)}")
+    listed = [describe_published(row, measured) for row in rows]
+    if table is None:
+        printed = {row.recipe for row in ROWS}
+        listed += [describe_other(name, measured) for name in RECIPES if name not in printed]
+    return listed
+
+
+def describe_published(row: PaperRow, measured: Sequence[MeasuredRow]) -> dict[str, Any]:
+    """Put one row of the paper beside what we count and measure."""
+    (experiment,) = (experiment for experiment in EXPERIMENTS if experiment.name == row.recipe)
+    own = [
+        each
+        for each in measured
+        if (each.recipe, each.split) == (row.recipe, row.split) and row.scales in (each.scales, "unstated")
+    ]
+    return {
+        "table": row.table,
+        "recipe": row.recipe,
+        "scales": row.scales,
+        "params_m": experiment.params_m,
+        "published_params_m": row.params_m,
+        "multiply_adds_g": experiment.multi_scale_g if row.scales == "multi" else experiment.multiply_adds_g,
+        "published_multiply_adds_g": row.multiply_adds_g,
+        "published": row.scores._asdict(),
+        "measured": [_describe_measured(each) for each in own],
+        "note": row.note,
+    }
+
+
+def describe_other(name: str, measured: Sequence[MeasuredRow]) -> dict[str, Any]:
+    """Describe a recipe without published scores."""
+    summary = (RECIPES[name].__doc__ or "").splitlines()[0]
+    own = [_describe_measured(row) for row in measured if row.recipe == name]
+    return {"table": None, "recipe": name, "published": None, "measured": own, "note": summary}
+
+
+def _describe_measured(row: MeasuredRow) -> dict[str, Any]:
+    circumstances = {"scales": row.scales, "hardware": row.hardware, "date": row.date, "commit": row.commit}
+    return row.scores._asdict() | circumstances
+
+
+def format_rows(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay the rows out for people, by table: our counts, the paper's in parentheses, its scores, those measured."""
+    blocks = []
+    for table, title in TITLES.items():
+        if chosen := [row for row in rows if row["table"] == table]:
+            lines = [f"table {table}: {title}", _HEAD, *(_format_published(row) for row in chosen)]
+            blocks.append("\n".join(lines))
+    if others := [row for row in rows if row["table"] is None]:
+        lines = [f"{row['recipe']:<48}{_format_measured(row):<34}{row['note']}".rstrip() for row in others]
+        blocks.append("\n".join([f"in no table\n{'recipe':<48}{'measured':<34}what it is", *lines]))
+    return "\n\n".join(blocks)
+
+
+_HEAD = (
+    f"{'recipe':<48}{'scales':<10}{'params (paper)':<19}{'mult-adds (paper)':<23}"
+    f"{'PQ':<8}{'things':<8}{'stuff':<8}{'AP':<8}{'mIoU':<8}measured"
+)
+
+
+def _format_published(row: dict[str, Any]) -> str:
+    params = f"{row['params_m']:.1f}M" + _parenthesize(row["published_params_m"])
+    multiply_adds = f"{row['multiply_adds_g']:.1f}G" + _parenthesize(row["published_multiply_adds_g"])
+    note = f"  ({row['note']})" if row["note"] else ""
+    published = "".join(f"{'-' if score is None else f'{score:.1f}':<8}" for score in row["published"].values())
+    return (
+        f"{row['recipe']:<48}{row['scales']:<10}{params:<19}{multiply_adds:<23}{published}{_format_measured(row)}{note}"
+    )
+
+
+def _format_measured(row: dict[str, Any]) -> str:
+    names = Scores._fields
+    texts = [
+        f"{format_scores(Scores(**{name: each[name] for name in names}))} ({each['date']})" for each in row["measured"]
+    ]
+    return "; ".join(texts) or "not yet measured"
+
+
+def _parenthesize(value: float | None) -> str:
+    return "" if value is None else f" ({value:.1f})"

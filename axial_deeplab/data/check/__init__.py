@@ -1,0 +1,1 @@
+"""Look through a labeled data set: what is wrong with it, and what is in it."""
