@@ -16,7 +16,7 @@ from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category, PanopticPrediction, Segment
 
 MAX_LABELS = 40
-"""int: An overlay names no more segments than this, the largest first."""
+"""int: An overlay names no more segments than this, the largest first, unless told otherwise."""
 
 _LABELED_SHARE = 0.15  # of the image may lie under labels
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
@@ -46,6 +46,7 @@ def draw_overlay(
     categories: Sequence[Category],
     *,
     opacity: float = 0.5,
+    max_labels: int = MAX_LABELS,
 ) -> Image.Image:
     """Lay the segments over the image, with thin borders and a label for each that is large enough to carry one.
 
@@ -56,6 +57,7 @@ def draw_overlay(
         prediction: Segments of the same height and width; ground truth is drawn the same way.
         categories: The classes, by contiguous id.
         opacity: Weight of the segment colors in 0..1.
+        max_labels: How many segments to name, the largest first.
 
     Raises:
         InputError: The image is neither form, or its size is not that of the prediction.
@@ -72,7 +74,7 @@ def draw_overlay(
     _draw_borders(blended, index)
     overlay = Image.fromarray(blended.round().clip(0, 255).astype(np.uint8))
     texts = [_name(segment, categories) for segment in segments]
-    _draw_labels(overlay, index, texts, colors)
+    _draw_labels(overlay, index, texts, colors, max_labels)
     return overlay
 
 
@@ -124,7 +126,9 @@ def _draw_borders(blended: NDArray[np.float32], index: NDArray[np.int64]) -> Non
         blended[lines] = 0.25 * blended[lines] + 0.75 * tone
 
 
-def _draw_labels(overlay: Image.Image, index: NDArray[np.int64], texts: Sequence[str], colors: Sequence[Color]) -> None:
+def _draw_labels(
+    overlay: Image.Image, index: NDArray[np.int64], texts: Sequence[str], colors: Sequence[Color], most: int
+) -> None:
     """Name the largest segments, in place, each label where it hides no other."""
     size = max(10, round(min(index.shape) / 32))
     font = ImageFont.load_default(size)
@@ -135,7 +139,7 @@ def _draw_labels(overlay: Image.Image, index: NDArray[np.int64], texts: Sequence
     depth = _measure_depth(small)
     placed: list[_Box] = []
     # Small segments have fewer places to choose from: they come first.
-    for position in reversed(_choose_labeled(index, shapes, smallest=size**2)):
+    for position in reversed(_choose_labeled(index, shapes, smallest=size**2)[:most]):
         box = _find_place(small == position + 1, depth, stride, shapes[position], placed)
         if box is None:
             continue

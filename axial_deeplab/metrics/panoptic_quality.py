@@ -129,7 +129,7 @@ class PanopticQuality:
         truth_pixels, predicted_pixels = sum_pixels(overlaps, 0), sum_pixels(overlaps, 1)
         check_segments(truth_pixels, truth_segments, names[0])
         check_segments(predicted_pixels, predicted_segments, names[1])
-        matches = _match_segments(truth_segments, predicted_segments, overlaps, (truth_pixels, predicted_pixels))
+        matches = match_segments(truth_segments, predicted_segments, overlaps, (truth_pixels, predicted_pixels))
         for _, guess, iou in matches:
             self._tp[guess.category_id] += 1
             self._iou[guess.category_id] += int(iou * IOU_UNIT)
@@ -198,13 +198,20 @@ def _read(_: None, paths: tuple[Path, Path]) -> Overlaps:
     return read_overlaps(*paths)
 
 
-def _match_segments(
+def match_segments(
     truth: Sequence[Segment],
     predicted: Sequence[Segment],
     overlaps: Overlaps,
     pixels: tuple[dict[int, int], dict[int, int]],
 ) -> list[tuple[Segment, Segment, float]]:
-    """Return the matching pairs of segments, each with its intersection over union."""
+    """Return the matching pairs of segments, each with its intersection over union.
+
+    Args:
+        truth: The segments of the truth; crowd matches nothing. Areas as in `PanopticQuality.update`.
+        predicted: Those of the prediction.
+        overlaps: Their shared pixels.
+        pixels: Pixels by id in the truth and in the prediction, void included.
+    """
     actual_by_id = {segment.id: segment for segment in truth if not segment.is_crowd}
     guess_by_id = {segment.id: segment for segment in predicted}
     matches = []
