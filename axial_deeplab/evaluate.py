@@ -2,19 +2,28 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from axial_deeplab.data.files import write_json
+from axial_deeplab.data.panoptic_png import read_ids
 from axial_deeplab.data.panoptic_writer import PanopticWriter, write_ids
 from axial_deeplab.errors import InputError
+from axial_deeplab.metrics.error_counts import ErrorCounts, ScoredImage
 from axial_deeplab.metrics.panoptic_quality import PanopticReport
 from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, measure_maps
 from axial_deeplab.metrics.workers import Workers
 from axial_deeplab.predict import Predictor, show_progress
 from axial_deeplab.records import Category, PanopticPrediction, PanopticRecord, Segment
+from axial_deeplab.report.pictures import Pictured
+from axial_deeplab.report.write import write_report
+
+WORST = 12
+"""int: How many images a report shows, unless told otherwise."""
 
 
 class LabeledImages(Protocol):
@@ -47,14 +56,6 @@ class _Pair(NamedTuple):
     png: Path
 
 
-class _Listed(NamedTuple):
-    """What the maps of an image hold."""
-
-    image_id: int | str
-    truth_segments: Sequence[Segment]
-    predicted_segments: Sequence[Segment]
-
-
 def evaluate(predictor: Predictor, dataset: LabeledImages, output: str | Path) -> PanopticReport:
     """Segment every image of `dataset` and return panoptic quality alone: `evaluate_tasks` for that task."""
     report = evaluate_tasks(predictor, dataset, output, tasks=["panoptic"]).panoptic
@@ -69,11 +70,12 @@ def evaluate_tasks(
     *,
     tasks: Sequence[str] | None = None,
     processes: int = 1,
+    worst: int = WORST,
 ) -> TaskReport:
     """Segment and score every image of `dataset`.
 
-    `output` gets `predictions/NAME.png` and `predictions.json` (COCO-panoptic format), and `report.json`. The figures do
-    not depend on the number of processes.
+    `output` gets `predictions/NAME.png` and `predictions.json` (COCO-panoptic format), `report.json`, and `report.html` with
+    the images that went worst. The figures do not depend on the number of processes.
 
     Args:
         predictor: Runs in this process.
@@ -81,6 +83,7 @@ def evaluate_tasks(
         output: Folder for the results.
         tasks: Some of "panoptic", "instance" and "semantic"; by default all that the classes and the installation allow.
         processes: How many read images, write PNGs and compare maps.
+        worst: How many images `report.html` shows; they are read a second time.
 
     Raises:
         InputError: If the network and the dataset have different classes, or a file is bad.
@@ -88,30 +91,41 @@ def evaluate_tasks(
     output = Path(output)
     positions = match_categories(predictor.categories, dataset.categories, void_class=predictor.config.void_class)
     scores = TaskScores(dataset.categories, tasks)
-    (output / "report.json").unlink(
-        missing_ok=True
-    )  # an older one would stand beside predictions that it does not score
-    listed: deque[_Listed] = deque()
+    errors = ErrorCounts(dataset.categories, worst=worst)
+    for name in ("report.json", "report.html"):  # older ones would stand beside predictions that they do not score
+        (output / name).unlink(missing_ok=True)
+    listed: deque[ScoredImage] = deque()
     with (
         PanopticWriter(output / "predictions.json", dataset.categories) as writer,
         Workers(processes, dataset) as workers,
     ):
 
         def segment_images() -> Iterator[_Pair]:
-            for number, record in enumerate(workers.map(_read, range(len(dataset))), start=1):
-                show_progress(number, len(dataset))
+            for index, record in enumerate(workers.map(_read, range(len(dataset)))):
+                show_progress(index + 1, len(dataset))
                 prediction = translate_classes(predictor(record.image), positions)
                 things = scores.choose_things(record.segments, prediction.segments)
                 png = writer.list(record.image_id, record.file_name, prediction)
-                listed.append(_Listed(record.image_id, record.segments, prediction.segments))
+                names = record.image_id, record.file_name, png
+                listed.append(ScoredImage(index, *names, record.segments, prediction.segments))
                 yield _Pair(record.panoptic_map, prediction.panoptic_map.numpy(), things, png)
 
         for measure in workers.map(_finish, segment_images()):
-            image_id, truth_segments, predicted_segments = listed.popleft()
-            scores.update(image_id, measure, truth_segments, predicted_segments)
+            image = listed.popleft()
+            scores.update(image.image_id, measure, image.truth_segments, image.predicted_segments)
+            errors.update(image, measure.overlaps)
     report = scores.compute()
+    write_report(output / "report.html", report, errors, partial(_read_again, dataset))
     write_json(output / "report.json", report.to_json(), indent=2)
     return report
+
+
+def _read_again(dataset: LabeledImages, image: ScoredImage) -> Pictured:
+    """Return the maps of an image whose prediction was written."""
+    record = dataset[image.number]
+    truth = PanopticPrediction(record.panoptic_map, list(record.segments))
+    predicted = torch.from_numpy(read_ids(image.prediction))
+    return Pictured(record.image, truth, PanopticPrediction(predicted, list(image.predicted_segments)))
 
 
 def _read(dataset: LabeledImages, index: int) -> _Labeled:

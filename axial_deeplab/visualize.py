@@ -136,7 +136,7 @@ def _draw_labels(
     shapes = [(round(draw.textlength(text, font)) + size // 2, round(1.3 * size)) for text in texts]
     stride = -(-max(index.shape) // 256)
     small = index[::stride, ::stride]
-    depth = _measure_depth(small)
+    depth = measure_depth(small)
     placed: list[_Box] = []
     # Small segments have fewer places to choose from: they come first.
     for position in reversed(_choose_labeled(index, shapes, smallest=size**2)[:most]):
@@ -163,15 +163,15 @@ def _choose_labeled(index: NDArray[np.int64], shapes: Sequence[tuple[int, int]],
     return chosen
 
 
-def _measure_depth(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many pixels each pixel lies from the edge of its segment or of the image, at most 64."""
+def measure_depth(index: NDArray[np.integer], *, most: int = 64) -> NDArray[np.int64]:
+    """Return how many pixels each pixel lies from the edge of its segment or of the image, at most `most`."""
     depth = np.zeros(index.shape, dtype=np.int64)
     core = index[1:-1, 1:-1]
     inside = np.zeros(index.shape, dtype=bool)
     inside[1:-1, 1:-1] = (
         (core == index[:-2, 1:-1]) & (core == index[2:, 1:-1]) & (core == index[1:-1, :-2]) & (core == index[1:-1, 2:])
     )
-    for _ in range(64):
+    for _ in range(most):
         depth += inside
         shrunk = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
         inside[1:-1, 1:-1] &= shrunk

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "visualize": BASE | {"colors", "data", "panoptic"},
     "line_chart": {"colors"},
     "contact_sheet": BASE | {"colors", "data", "visualize"},
-    "evaluate": BASE | {"predict", "metrics", "data", "panoptic", "checkpoints", "models", "visualize"},
+    "report": BASE | {"colors", "data", "metrics", "visualize"},
+    "evaluate": BASE | {"predict", "metrics", "report", "data", "panoptic", "checkpoints", "models", "visualize"},
     "stress": BASE | {"evaluate", "predict", "metrics", "data", "line_chart"},
     "training": BASE
     | {"models", "layers", "panoptic", "data", "metrics", "checkpoints", "predict", "evaluate", "serialization"},

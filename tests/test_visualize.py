@@ -13,10 +13,10 @@ from axial_deeplab.visualize import (
     _Box,
     _choose_labeled,
     _find_place,
-    _measure_depth,
     color_segments,
     draw_overlay,
     index_segments,
+    measure_depth,
     to_pixels,
 )
 
@@ -86,7 +86,7 @@ def test_labels_say_name_and_score() -> None:
 def test_labels_neither_meet_nor_leave_the_image() -> None:
     _, prediction = get_scene(256)
     index, segments = index_segments(prediction)
-    depth = _measure_depth(index)
+    depth = measure_depth(index)
     placed: list[_Box] = []
     for position in range(len(segments)):
         box = _find_place(index == position + 1, depth, 1, (40, 14), placed)
@@ -102,7 +102,7 @@ def test_labels_neither_meet_nor_leave_the_image() -> None:
 def test_labels_of_large_segments_lie_inside() -> None:
     index = np.zeros((100, 200), dtype=np.int64)
     index[20:90, 50:190] = 1
-    box = _find_place(index == 1, _measure_depth(index), 1, (40, 14), [])
+    box = _find_place(index == 1, measure_depth(index), 1, (40, 14), [])
     assert box is not None
     assert (index[box.top : box.top + box.height, box.left : box.left + box.width] == 1).all()
 
@@ -110,7 +110,7 @@ def test_labels_of_large_segments_lie_inside() -> None:
 def test_labels_of_small_segments_lie_beside() -> None:
     index = np.zeros((100, 200), dtype=np.int64)
     index[50:56, 80:90] = 1
-    box = _find_place(index == 1, _measure_depth(index), 1, (40, 14), [])
+    box = _find_place(index == 1, measure_depth(index), 1, (40, 14), [])
     assert box is not None
     assert not (index[box.top : box.top + box.height, box.left : box.left + box.width] == 1).any()
 
@@ -128,9 +128,9 @@ def test_labels_are_few_enough_to_see_the_picture() -> None:
 def test_depth_is_the_distance_to_the_edge() -> None:
     index = np.zeros((9, 9), dtype=np.int64)
     index[2:7, 2:7] = 1
-    depth = _measure_depth(index)
+    depth = measure_depth(index)
     assert depth[4].tolist() == [0, 0, 0, 1, 2, 1, 0, 0, 0]
-    assert _measure_depth(np.zeros((1, 5), dtype=np.int64)).tolist() == [[0] * 5]
+    assert measure_depth(np.zeros((1, 5), dtype=np.int64)).tolist() == [[0] * 5]
 
 
 def test_ids_without_a_segment_are_void() -> None:

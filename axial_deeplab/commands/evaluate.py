@@ -1,5 +1,7 @@
 """`axial-deeplab evaluate`: segment a labeled dataset and score it."""
 
+import sys
+
 from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import add_scoring, make_parser, parse
 
@@ -14,8 +16,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--data.split", default="val", help="split to score (default: val)")
     parser.add_argument("--data.images", help="folder of the images, relative to the root, in an unknown layout")
     parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
-    parser.add_argument("--output", required=True, help="folder for predictions/, predictions.json and report.json")
+    parser.add_argument("--output", required=True, help="folder for predictions/, report.json and report.html")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    parser.add_argument("--worst", type=int, default=12, help="images that report.html shows (default: 12)")
     add_inference_options(parser)
     add_scoring(parser)
     options = parse(parser, arguments)
@@ -35,6 +38,14 @@ def run(arguments: list[str]) -> int:
         version=data.version,
     )
     predictor = load(options.checkpoint, options.device, inference=inference)
-    report = evaluate_tasks(predictor, dataset, options.output, tasks=options.tasks, processes=options.processes)
+    report = evaluate_tasks(
+        predictor,
+        dataset,
+        options.output,
+        tasks=options.tasks,
+        processes=options.processes,
+        worst=options.worst,
+    )
     print(report.format_table())
+    print(f"where it goes wrong: {options.output}/report.html", file=sys.stderr)
     return 0

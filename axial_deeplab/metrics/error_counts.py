@@ -6,6 +6,7 @@ bins of a report are put together from these, with about as many true objects in
 
 import heapq
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -34,9 +35,10 @@ _NUM_STEPS = 32 * STEPS  # areas below 2^32 pixels
 class ScoredImage(NamedTuple):
     """What the segments of one image are; its maps are looked up again if it is among the worst."""
 
-    index: int  # in the dataset
+    number: int  # its place in the order of the images
     image_id: ImageId
     file_name: str
+    prediction: Path  # the panoptic PNG
     truth_segments: Sequence[Segment]
     predicted_segments: Sequence[Segment]
 
@@ -96,7 +98,7 @@ class ErrorCounts:
         metric.update_overlaps(overlaps, image.truth_segments, image.predicted_segments)
         quality = metric.compute().all
         if quality.n and self._limit:
-            heapq.heappush(self._heap, (-quality.pq, -image.index, WorstImage(image, quality, errors)))
+            heapq.heappush(self._heap, (-quality.pq, -image.number, WorstImage(image, quality, errors)))
             if len(self._heap) > self._limit:
                 heapq.heappop(self._heap)
 

@@ -3,24 +3,25 @@
 Objects are things that are not crowd. Everything is decided on counts of shared pixels, whatever the classes, except where
 a class is named. Each object and each prediction is one of the following, the first that fits.
 
-| object | |
-| --- | --- |
-| found | matched as in PQ: a prediction of its class with an intersection over union (IoU) above one half |
-| wrong class | a prediction of another class has an IoU above one half with it |
-| merged | more than half of it lies in a prediction that holds more than half of another object too |
-| split | two or more predictions are its pieces: each lies in it with more than half of its pixels and is at least a tenth of it, together they are more than half of it |
-| missed | predicted things cover at most a quarter of it |
-| inexact | what is left: seen, with a poor outline |
+Objects:
 
-| prediction | |
-| --- | --- |
-| right | matched as in PQ |
-| excused | more than half of it lies on void or on crowd of its class; PQ does not count it, and tables do not |
-| wrong class | an object of another class has an IoU above one half with it |
-| merging | it holds more than half of each of two or more objects |
-| piece | one of the pieces of an object; or it lies with more than half of its pixels in an object that another prediction found |
-| invented | objects cover at most a quarter of it |
-| inexact | what is left |
+- found: matched as in PQ, by a prediction of its class with an intersection over union (IoU) above one half
+- wrong class: a prediction of another class has an IoU above one half with it
+- merged: more than half of it lies in a prediction that holds more than half of another object too
+- split: two or more predictions are its pieces: each lies in it with more than half of its pixels and is at least a tenth of
+  it, together they are more than half of it
+- missed: predicted things cover at most a quarter of it
+- inexact: what is left; seen, with a poor outline
+
+Predictions:
+
+- right: matched as in PQ
+- excused: more than half of it lies on void or on crowd of its class; PQ does not count it, nor do tables
+- wrong class: an object of another class has an IoU above one half with it
+- merging: it holds more than half of each of two or more objects
+- piece: one of the pieces of an object, or with more than half of its pixels in an object that another prediction matches
+- invented: objects cover at most a quarter of it
+- inexact: what is left
 
 Shares of a prediction are shares of its pixels without void and crowd of its class.
 """

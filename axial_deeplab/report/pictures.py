@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from axial_deeplab.colors import Color
-from axial_deeplab.data.transforms import resize_map
+from axial_deeplab.data.transforms import resize_image, resize_map
 from axial_deeplab.metrics.object_errors import ObjectErrors
 from axial_deeplab.records import Category, PanopticPrediction
-from axial_deeplab.visualize import draw_overlay, to_pixels
+from axial_deeplab.visualize import draw_overlay, measure_depth
 
 MARKS: dict[str, Color] = {
     "missed": (255, 40, 40),
@@ -35,20 +36,28 @@ _QUALITY = 82  # of JPEG
 class Pictured(NamedTuple):
     """An image with its truth and its prediction, all of one height and width."""
 
-    image: NDArray[np.uint8]  # [height, width, 3]
+    image: Tensor  # uint8 [3, height, width]
     truth: PanopticPrediction
     prediction: PanopticPrediction
 
 
 def draw_pictures(pictured: Pictured, errors: ObjectErrors, categories: Sequence[Category]) -> list[Image.Image]:
     """Return the image, the truth and the prediction as pictures of one size, what went wrong outlined."""
-    photo = _resize(Image.fromarray(to_pixels(pictured.image)))
+    height, width = pictured.image.shape[1:]
+    photo = resize_image(pictured.image, choose_size(height, width))
     truth_marks, prediction_marks = choose_marks(errors)
     return [
-        photo,
+        Image.fromarray(photo.permute(1, 2, 0).numpy()),
         _draw_marked(photo, pictured.truth, truth_marks, categories),
         _draw_marked(photo, pictured.prediction, prediction_marks, categories),
     ]
+
+
+def choose_size(height: int, width: int) -> tuple[int, int]:
+    """Return the height and width of the pictures of an image."""
+    longest = max(height, width)
+    factor = min(1, SIDES[1] / longest) if longest > SIDES[0] else -(-SIDES[0] // longest)
+    return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def choose_marks(errors: ObjectErrors) -> tuple[dict[int, Color], dict[int, Color]]:
@@ -79,7 +88,7 @@ def draw_outlines(picture: Image.Image, ids: NDArray[np.integer], marks: Mapping
         return
     pixels = np.array(picture)
     width = max(2, round(max(ids.shape) / 300))
-    edge = np.isin(ids, numbers) & ~_erode(ids, width)
+    edge = np.isin(ids, numbers) & (measure_depth(ids, most=width) < width)
     slot = np.searchsorted(numbers, ids[edge])
     around = edge.copy()
     around[1:] |= edge[:-1]
@@ -98,34 +107,11 @@ def encode_picture(picture: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _resize(image: Image.Image) -> Image.Image:
-    longest = max(image.size)
-    if longest > SIDES[1]:
-        size = tuple(max(1, round(side * SIDES[1] / longest)) for side in image.size)
-        return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-    factor = -(-SIDES[0] // longest)
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
-
-
 def _draw_marked(
-    photo: Image.Image, segments: PanopticPrediction, marks: Mapping[int, Color], categories: Sequence[Category]
+    photo: Tensor, segments: PanopticPrediction, marks: Mapping[int, Color], categories: Sequence[Category]
 ) -> Image.Image:
-    panoptic_map = resize_map(segments.panoptic_map, photo.height, photo.width)
-    overlay = draw_overlay(
-        photo, PanopticPrediction(panoptic_map, segments.segments), categories, opacity=_OPACITY, max_labels=0
-    )
+    panoptic_map = resize_map(segments.panoptic_map, (photo.shape[1], photo.shape[2]))
+    enlarged = PanopticPrediction(panoptic_map, segments.segments)
+    overlay = draw_overlay(photo, enlarged, categories, opacity=_OPACITY, max_labels=0)
     draw_outlines(overlay, panoptic_map.numpy(), marks)
     return overlay
-
-
-def _erode(ids: NDArray[np.integer], width: int) -> NDArray[np.bool_]:
-    """Return the pixels that lie more than `width` pixels inside their segment and the picture."""
-    inside = np.zeros(ids.shape, dtype=bool)
-    core = ids[1:-1, 1:-1]
-    inside[1:-1, 1:-1] = (
-        (core == ids[:-2, 1:-1]) & (core == ids[2:, 1:-1]) & (core == ids[1:-1, :-2]) & (core == ids[1:-1, 2:])
-    )
-    for _ in range(width - 1):
-        shrunk = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-        inside[1:-1, 1:-1] &= shrunk
-    return inside
