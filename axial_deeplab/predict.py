@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from axial_deeplab.checkpoints.load import CheckpointConfig, load_checkpoint
 from axial_deeplab.data.files import write_png
 from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_array
+from axial_deeplab.data.prelabels import PRELABELS
 from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN, identify_images
 from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
 from axial_deeplab.errors import InputError
@@ -146,6 +147,7 @@ def predict_files(
     *,
     write: Sequence[str] = ("overlays", "panoptic"),
     submissions: Sequence[str] = (),
+    formats: Sequence[str] = (),
 ) -> PredictSummary:
     """Segment files, folders and glob patterns; write overlays and a COCO-panoptic result, or what is asked for.
 
@@ -159,6 +161,7 @@ def predict_files(
         write: Some of "overlays", "panoptic", "instances" (`instances.json`, a COCO results file) and "semantic"
             (`semantic/NAME.png` with the ids of the classes, 255 for void).
         submissions: Names of `data.submissions.SUBMISSIONS`, each written to a folder of its name.
+        formats: Names of `data.prelabels.PRELABELS`: labels to correct, each in a folder of its name, with the images.
 
     Raises:
         InputError: If the inputs name no file, the images or the classes are not those of a benchmark, or the output cannot
@@ -167,13 +170,17 @@ def predict_files(
     output = Path(output)
     paths = find_images(inputs)
     names = choose_names(paths)
-    if unknown := sorted({*write} - {"overlays", *WRITTEN} | {*submissions} - {*SUBMISSIONS}):
-        raise InputError(f"'{unknown[0]}' is not written: choose of overlays, {', '.join([*WRITTEN, *SUBMISSIONS])}")
+    if unknown := sorted(
+        {*write} - {"overlays", *WRITTEN} | {*submissions} - {*SUBMISSIONS} | {*formats} - {*PRELABELS}
+    ):
+        forms_known = ", ".join([*WRITTEN, *SUBMISSIONS, *PRELABELS])
+        raise InputError(f"'{unknown[0]}' is not written: choose of overlays, {forms_known}")
     forms = [*(WRITTEN[name] for name in write if name in WRITTEN), *(SUBMISSIONS[name] for name in submissions)]
     identities = [identify_images(form, paths, names) for form in forms]
     summary = PredictSummary([], [])
     with ExitStack() as stack:
         writers = [stack.enter_context(form.open(output, predictor.categories)) for form in forms]
+        prelabelers = [stack.enter_context(PRELABELS[name](output, predictor.categories)) for name in formats]
         for position, (path, name) in enumerate(zip(paths, names, strict=True)):
             show_progress(position + 1, len(paths))
             try:
@@ -188,6 +195,8 @@ def predict_files(
                 write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
             for writer, known in zip(writers, identities, strict=True):
                 writer.add(*known[position], prediction)
+            for prelabeler in prelabelers:
+                prelabeler.add(path, name, prediction)
             summary.done.append(path)
     return summary
 

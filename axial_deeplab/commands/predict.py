@@ -4,6 +4,7 @@ import sys
 
 from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.data.prelabels import PRELABELS
 from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN
 
 
@@ -17,9 +18,12 @@ def run(arguments: list[str]) -> int:
         "--write",
         nargs="+",
         choices=("overlays", *WRITTEN),
-        help="overlays and panoptic (the default without --submission), instances.json in COCO's form, semantic/*.png",
+        help="overlays and panoptic (the default alone), instances.json in COCO's form, semantic/*.png",
     )
     parser.add_argument("--submission", nargs="+", choices=SUBMISSIONS, default=[], help="files for these servers")
+    parser.add_argument(
+        "--format", nargs="+", choices=PRELABELS, default=[], help="labels to correct, in a folder of this name"
+    )
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     add_inference_options(parser)
     options = parse(parser, arguments)
@@ -27,9 +31,16 @@ def run(arguments: list[str]) -> int:
 
     from axial_deeplab.predict import load, predict_files
 
-    write = options.write or ([] if options.submission else ["overlays", "panoptic"])
+    write = options.write or ([] if options.submission or options.format else ["overlays", "panoptic"])
     predictor = load(options.checkpoint, options.device, inference=inference)
-    summary = predict_files(options.inputs, predictor, options.output, write=write, submissions=options.submission)
+    summary = predict_files(
+        options.inputs,
+        predictor,
+        options.output,
+        write=write,
+        submissions=options.submission,
+        formats=options.format,
+    )
     total = len(summary.done) + len(summary.failed)
     print(f"{len(summary.done)} of {total} images segmented into {options.output}", file=sys.stderr)
     return 2 if summary.failed else 0

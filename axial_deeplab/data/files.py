@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -74,6 +75,32 @@ def write_png(path: Path, image: Image.Image | np.ndarray) -> None:
     """
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     write_atomic(path, lambda file: picture.save(file, format="PNG"))
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no such links.
+
+    Raises:
+        InputError: `target` cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        copy_file(source, target)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file.
+
+    Raises:
+        InputError: `target` cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): free some space") from error
 
 
 def _remove(path: Path) -> None:

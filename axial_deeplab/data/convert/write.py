@@ -18,7 +18,7 @@ from axial_deeplab.data.convert.draw import draw_labels
 from axial_deeplab.data.convert.record import BACKGROUND, LabeledImage, Size
 from axial_deeplab.data.convert.report import ConversionReport
 from axial_deeplab.data.convert.split import divide
-from axial_deeplab.data.files import write_atomic
+from axial_deeplab.data.files import copy_file, link_file, write_atomic
 from axial_deeplab.data.image_folder import read_image
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.errors import InputError
@@ -165,7 +165,7 @@ def _place_image(image: LabeledImage, target: Path, *, copy: bool) -> Size:
     """Link, copy or write the file as it is, and return height and width as the reader will see them."""
     if isinstance(image.image, Path):
         width, height = read_image(image.image).size
-        _link(image.image, target, copy=copy)
+        (copy_file if copy else link_file)(image.image, target)
         return height, width
     data = image.image()
     try:
@@ -174,20 +174,6 @@ def _place_image(image: LabeledImage, target: Path, *, copy: bool) -> Size:
         raise InputError(f"{image.file_name}: {error}") from None
     write_atomic(target, lambda file: file.write(data))
     return height, width
-
-
-def _link(source: Path, target: Path, *, copy: bool) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not copy:
-            try:
-                os.link(source.resolve(), target)
-                return
-            except OSError:  # another file system, or one without links
-                pass
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}): free some space") from error
 
 
 def _replace(temporary: Path, output: Path) -> None:
