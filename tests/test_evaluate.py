@@ -1,10 +1,15 @@
 """Evaluation writes what it scored, in a form that scores the same from disk."""
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from axial_deeplab.cli import main
 from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
 from axial_deeplab.data.files import write_png
 from axial_deeplab.data.panoptic_writer import PanopticWriter
@@ -71,6 +76,46 @@ def test_tasks_equal_the_score_of_the_files_in_any_number_of_processes(root: Pat
     assert evaluate_tasks(predictor, dataset, tmp_path / "one", tasks=["semantic"]).to_json().keys() == {"semantic"}
     with pytest.raises(InputError, match="there is no task 'depth'"):
         evaluate_tasks(predictor, dataset, tmp_path / "one", tasks=["depth"])
+
+
+def test_report_shows_the_worst_images_alike_in_any_number_of_processes(root: Path, tmp_path: Path) -> None:
+    predictor, dataset = Predictor(RedIsBox(), make_config(), "cpu"), CocoPanopticDataset(root, "val")
+    pages = {}
+    for processes in (1, 2):
+        folder = tmp_path / f"{processes}"
+        report = evaluate_tasks(predictor, dataset, folder, processes=processes, worst=2)
+        pages[processes] = (folder / "report.html").read_text()
+    page = pages[1]
+    assert page == pages[2]
+    assert report.panoptic is not None
+    for quality in (report.panoptic.all, report.panoptic.stuff):
+        assert f"<td>{100 * quality.pq:.1f}</td><td>{100 * quality.sq:.1f}</td>" in page
+    things = [report.panoptic.per_class[c.id] for c in dataset.categories if c.is_thing]
+    for wrong in ("fn", "fp"):  # all objects and those found, then all predictions and those that are right
+        right, total = sum(q.tp for q in things), sum(q.tp + getattr(q, wrong) for q in things)
+        assert total > 10
+        assert page.count(f"<td>all</td><td>{total}</td><td>{right}</td>") == 2  # by class and by size
+    names = [name for name in (dataset[number].file_name for number in range(3)) if f". {name}</h3>" in page]
+    assert len(names) == 2
+    data = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(text))) for text in data]
+    assert [picture.size for picture in pictures] == [(512, 512)] * 6
+    assert "://" not in page
+    assert "<script" not in page
+
+
+def test_score_explains_two_files(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = CocoPanopticDataset(root, "val")
+    evaluate_tasks(Predictor(RedIsBox(), make_config(), "cpu"), dataset, tmp_path / "out")
+    truth, predictions = root / "annotations" / "panoptic_val.json", tmp_path / "out" / "predictions.json"
+    page = tmp_path / "page.html"
+    arguments = ["score", "--ground-truth", str(truth), "--html", str(page), "--predictions"]
+    assert main([*arguments, str(predictions)]) == 0
+    said, shown = page.read_text(), (tmp_path / "out" / "report.html").read_text()
+    assert said[: said.index("<h2>The 3 images")] == shown[: shown.index("<h2>The 3 images")]
+    assert "<img" not in said
+    assert main([*arguments, str(tmp_path)]) == 2
+    assert "is no COCO panoptic JSON, which --html needs" in capsys.readouterr().err
 
 
 def test_classes_are_matched_by_dataset_id() -> None:

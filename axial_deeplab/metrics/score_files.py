@@ -21,6 +21,7 @@ from axial_deeplab.data.run_lengths import encode_segments
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.coco_average_precision import CocoAveragePrecision
 from axial_deeplab.metrics.coco_files import read_instances, score_instances
+from axial_deeplab.metrics.error_counts import ErrorCounts, ScoredImage
 from axial_deeplab.metrics.mean_iou import MeanIoU
 from axial_deeplab.metrics.overlaps import Overlaps, check_sizes, map_ids, measure_overlaps
 from axial_deeplab.metrics.pairs import list_pairs
@@ -65,7 +66,7 @@ def score_files(
         if (instances := read_instances(truth_path)) is not None:
             return TaskReport(instance=score_instances(instances, path))
         return _score_instances(read_panoptic_json(truth_path), path, processes)
-    return _score_panoptic(read_panoptic_json(truth_path), path, tasks, processes)
+    return score_panoptic(read_panoptic_json(truth_path), path, tasks, processes=processes)
 
 
 def _require(task: str, tasks: Sequence[str] | None, path: Path) -> None:
@@ -73,7 +74,26 @@ def _require(task: str, tasks: Sequence[str] | None, path: Path) -> None:
         raise InputError(f"{path} holds predictions of the task {task} alone, not of {', '.join(tasks)}")
 
 
-def _score_panoptic(truth: PanopticJson, path: Path, tasks: Sequence[str] | None, processes: int) -> TaskReport:
+def score_panoptic(
+    truth: PanopticJson,
+    path: Path,
+    tasks: Sequence[str] | None = None,
+    *,
+    processes: int = 1,
+    errors: ErrorCounts | None = None,
+) -> TaskReport:
+    """Score a COCO panoptic JSON file; the other arguments as in `score_files`.
+
+    Args:
+        truth: What to score against.
+        path: The predictions.
+        tasks: What to score.
+        processes: How many decode and compare.
+        errors: Gets what became of each object, over the classes of the truth.
+
+    Raises:
+        InputError: As `score_files`.
+    """
     pairs = list_pairs(truth, path)
     if tasks is None and all(segment.score == 1 for pair in pairs for segment in pair.predicted_segments):
         tasks = [task for task in list_tasks(truth.categories) if task != "instance"]  # nothing to rank by
@@ -83,8 +103,12 @@ def _score_panoptic(truth: PanopticJson, path: Path, tasks: Sequence[str] | None
             (pair.truth, pair.prediction, scores.choose_things(pair.truth_segments, pair.predicted_segments))
             for pair in pairs
         )
-        for pair, measure in zip(pairs, workers.map(_measure, jobs), strict=True):
+        for number, (pair, measure) in enumerate(zip(pairs, workers.map(_measure, jobs), strict=True)):
             scores.update(pair.image_id, measure, pair.truth_segments, pair.predicted_segments, names=pair.names)
+            if errors is not None:
+                segments = pair.truth_segments, pair.predicted_segments
+                image = ScoredImage(number, pair.image_id, pair.truth.name, pair.prediction, *segments)
+                errors.update(image, measure.overlaps)
     return scores.compute()
 
 
