@@ -18,6 +18,7 @@ from axial_deeplab.data.catalog import CategoryMap
 from axial_deeplab.data.contours import Ring, find_polygons
 from axial_deeplab.data.convert.record import BACKGROUND
 from axial_deeplab.data.files import join_json, link_file, to_json_text, write_atomic, write_json
+from axial_deeplab.data.panoptic_png import count_pixels
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category, PanopticPrediction, Segment
 
@@ -177,9 +178,10 @@ def _require_empty(folder: Path) -> None:
 
 
 def _outline(prediction: PanopticPrediction, categories: Sequence[Category]) -> Iterator[_Outlined]:
-    """Yield the segments as polygons, stuff first: where outlines overlap by a part of a pixel, things lie on top."""
+    """Yield the segments as polygons, the largest first: small ones lie on top of holes that were filled around them."""
     ids = prediction.panoptic_map.cpu().numpy()
-    for segment in sorted(prediction.segments, key=lambda segment: segment.is_thing):
+    areas = count_pixels(ids)
+    for segment in sorted(prediction.segments, key=lambda segment: -areas[segment.id]):
         if categories[segment.category_id].name == BACKGROUND:
             continue
         top, left, mask = _cut_out(ids, segment.id)

@@ -12,7 +12,7 @@ h1 { font-size: 1.6rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid #ccc; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 p { max-width: 60rem; margin: .4rem 0; }
-.side { display: flex; flex-wrap: wrap; gap: .4rem 2.5rem; align-items: flex-start; }
+.side { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }

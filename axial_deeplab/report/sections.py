@@ -104,9 +104,8 @@ def describe_worst(
         names = [f"<span>{_name(position, categories)}</span>" for position in _list_present(worst)]
         parts.append(f'<p class="key"><b>Classes:</b> {" ".join(names)}</p>')
     for rank, entry in enumerate(worst, start=1):
-        quality, counts = entry.quality, _count_kinds(entry)
-        told = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-        line = f"PQ {100 * quality.pq:.1f}, SQ {100 * quality.sq:.1f}, RQ {100 * quality.rq:.1f}"
+        told = ", ".join(f"{number} {kind}" for kind, number in _count_kinds(entry).items() if number)
+        line = f"PQ {100 * entry.quality.pq:.1f}"
         parts.append(f"<h3>{rank}. {to_html(entry.image.file_name)}</h3><p>{line}{'; ' + told if told else ''}</p>")
         if read is not None:
             drawn = draw_pictures(read(entry.image), entry.errors, categories)
