@@ -88,6 +88,8 @@ def evaluate_tasks(
     Raises:
         InputError: If the network and the dataset have different classes, or a file is bad.
     """
+    if len(dataset) == 0:
+        raise InputError("the dataset has no images to score")
     output = Path(output)
     positions = match_categories(predictor.categories, dataset.categories, void_class=predictor.config.void_class)
     scores = TaskScores(dataset.categories, tasks)
@@ -103,7 +105,7 @@ def evaluate_tasks(
         def segment_images() -> Iterator[_Pair]:
             for index, record in enumerate(workers.map(_read, range(len(dataset)))):
                 show_progress(index + 1, len(dataset))
-                prediction = translate_classes(predictor(record.image), positions)
+                prediction = translate_classes(_segment(predictor, record), positions)
                 things = scores.choose_things(record.segments, prediction.segments)
                 png = writer.list(record.image_id, record.file_name, prediction)
                 names = record.image_id, record.file_name, png
@@ -118,6 +120,13 @@ def evaluate_tasks(
     write_report(output / "report.html", report, errors, partial(_read_again, dataset))
     write_json(output / "report.json", report.to_json(), indent=2)
     return report
+
+
+def _segment(predictor: Predictor, record: _Labeled) -> PanopticPrediction:
+    try:
+        return predictor(record.image)
+    except torch.OutOfMemoryError:
+        raise InputError(f"{record.file_name} is too large for the GPU's memory: use --tile 1025") from None
 
 
 def _read_again(dataset: LabeledImages, image: ScoredImage) -> Pictured:

@@ -82,7 +82,15 @@ def _describe_data(source: "DataSource", splits: list[str]) -> dict[str, Any]:
     data = {"root": source.root, "images": source.images, "annotations": source.annotations, "version": source.version}
     layout = {} if source.layout == "auto" else {"layout": source.layout}
     given = {key: value for key, value in data.items() if value is not None}
-    return {"dataset": "coco_panoptic", **given, **layout, "train_split": splits[0], "val_split": splits[-1]}
+    return {"dataset": "coco_panoptic", **given, **layout, "train_split": splits[0], **_choose_val(splits[1:])}
+
+
+def _choose_val(splits: list[str]) -> dict[str, str]:
+    """Return the field with the split that scores choose the best weights by: never one for testing while there is another."""
+    from axial_deeplab.data.layouts.split import list_names
+
+    names = [*(name for name in splits if name in list_names("val")), *splits]
+    return {"val_split": names[0]} if names else {}
 
 
 def _write_recipe(path: Path, choice: "Choice", data: dict[str, Any], check: "DatasetCheck") -> None:

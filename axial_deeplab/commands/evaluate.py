@@ -2,6 +2,7 @@
 
 import sys
 
+from axial_deeplab.commands.data_options import add_data_options, open_split
 from axial_deeplab.commands.inference_options import add_inference_options, read_inference
 from axial_deeplab.commands.parsing import add_scoring, make_parser, parse
 
@@ -10,12 +11,7 @@ def run(arguments: list[str]) -> int:
     """Evaluate and print the table."""
     parser = make_parser("evaluate", "Segment a labeled dataset and score it as its owners do.")
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
-    parser.add_argument("--data.root", required=True, help="dataset, in one of the layouts of docs/datasets.md")
-    parser.add_argument("--data.layout", default="auto", help="coco, cityscapes or mapillary (default: find out)")
-    parser.add_argument("--data.version", help="version of Mapillary Vistas, 1.2 or 2.0")
-    parser.add_argument("--data.split", default="val", help="split to score (default: val)")
-    parser.add_argument("--data.images", help="folder of the images, relative to the root, in an unknown layout")
-    parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
+    add_data_options(parser)
     parser.add_argument("--output", required=True, help="folder for predictions/, report.json and report.html")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--worst", type=int, default=12, help="images that report.html shows (default: 12)")
@@ -24,19 +20,10 @@ def run(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     inference = read_inference(options)
 
-    from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
     from axial_deeplab.evaluate import evaluate_tasks
     from axial_deeplab.predict import load
 
-    data = options.data
-    dataset = CocoPanopticDataset(
-        data.root,
-        data.split,
-        images=data.images,
-        annotations=data.annotations,
-        layout=data.layout,
-        version=data.version,
-    )
+    dataset = open_split(options)
     predictor = load(options.checkpoint, options.device, inference=inference)
     report = evaluate_tasks(
         predictor,

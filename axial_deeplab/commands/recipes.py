@@ -99,8 +99,8 @@ def format_rows(rows: Sequence[dict[str, Any]]) -> str:
             lines = [f"table {table}: {title}", _HEAD, *(_format_published(row) for row in chosen)]
             blocks.append("\n".join(lines))
     if others := [row for row in rows if row["table"] is None]:
-        lines = [f"{row['recipe']:<48}{_format_measured(row):<34}{row['note']}".rstrip() for row in others]
-        blocks.append("\n".join([f"in no table\n{'recipe':<48}{'measured':<34}what it is", *lines]))
+        lines = [f"{row['recipe']:<48}{_format_measured(row):<48}{row['note']}".rstrip() for row in others]
+        blocks.append("\n".join([f"in no table\n{'recipe':<48}{'measured':<48}what it is", *lines]))
     return "\n\n".join(blocks)
 
 

@@ -1,5 +1,6 @@
 """`axial-deeplab stress`: score a network on images of other sizes than it was trained on."""
 
+from axial_deeplab.commands.data_options import add_data_options, open_split
 from axial_deeplab.commands.inference_options import add_inference_options, parse_numbers, read_inference
 from axial_deeplab.commands.parsing import make_parser, parse
 
@@ -8,10 +9,7 @@ def run(arguments: list[str]) -> int:
     """Score every scale, print the table."""
     parser = make_parser("stress", "Resize the images of a labeled dataset by each scale, and score what is found.")
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
-    parser.add_argument("--data.root", required=True, help="dataset in COCO-panoptic format")
-    parser.add_argument("--data.split", default="val", help="split to score (default: val)")
-    parser.add_argument("--data.images", help="folder of the images, relative to the root, in an unknown layout")
-    parser.add_argument("--data.annotations", help="JSON file, relative to the root, in an unknown layout")
+    add_data_options(parser)
     parser.add_argument(
         "--scales",
         default="0.25,0.5,0.75,1,1.5,2,3,4",
@@ -23,12 +21,10 @@ def run(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     scales, inference = parse_numbers(options.scales), read_inference(options, scales=False)
 
-    from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
     from axial_deeplab.predict import load
     from axial_deeplab.stress import format_rows, stress
 
-    data = options.data
-    dataset = CocoPanopticDataset(data.root, data.split, images=data.images, annotations=data.annotations)
+    dataset = open_split(options)
     predictor = load(options.checkpoint, options.device, inference=inference)
     print(format_rows(stress(predictor, dataset, scales, options.output)))
     return 0

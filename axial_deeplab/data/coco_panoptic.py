@@ -43,6 +43,7 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
             root: The folder of the set.
             split: The name of the split, such as "train".
             images: The folder of images, if it is none of the known ones; relative to `root`, or absolute. COCO panoptic only.
+                "{split}" in it stands for the split.
             annotations: The same for the JSON file.
             masks: The same for the folder of PNGs; by default the one named like `annotations`.
             layout: "coco", "cityscapes", "mapillary", or "auto", which finds out.
@@ -51,7 +52,11 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
         Raises:
             InputError: There is no such split, a list is malformed, or images and annotations do not go together.
         """
-        index = index_split(Path(root), split, layout=layout, version=version, given=(images, annotations, masks))
+        images, annotations, masks = (
+            None if path is None else str(path).replace("{split}", split) for path in (images, annotations, masks)
+        )
+        given = images, annotations, masks
+        index = index_split(Path(root), split, layout=layout, version=version, given=given)
         self.categories, self.paths, self._images = index
 
     def __len__(self) -> int:

@@ -18,8 +18,9 @@ SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".t
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     """List the images that files, folders and patterns name, each once, in the order of the inputs.
 
-    A file counts whatever its suffix; a folder gives the images directly in it, sorted by name; a pattern such as
-    `"photos/**/*.jpg"` gives its images, sorted. Hidden files in folders are passed over.
+    A file counts whatever its suffix; a folder gives the images directly in it, sorted by name, or if there is none those in
+    its subfolders, sorted by path; a pattern such as `"photos/**/*.jpg"` gives its images, sorted. Hidden files in folders
+    are passed over.
 
     Raises:
         InputError: An input names no image.
@@ -30,7 +31,9 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         if path.is_file():
             hits = [path]
         elif path.is_dir():
-            hits = sorted(filter(_looks_like_image, path.iterdir()))
+            hits = sorted(filter(_looks_like_image, path.iterdir())) or sorted(
+                filter(_looks_like_image, path.rglob("*"))
+            )
         else:
             hits = sorted(filter(_looks_like_image, map(Path, glob.glob(str(text), recursive=True))))
         if not hits:

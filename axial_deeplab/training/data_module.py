@@ -81,11 +81,13 @@ def open_datasets(config: DataConfig) -> tuple[LabeledImages, LabeledImages]:
 
 
 def _open_split(root: str, split: str, config: DataConfig) -> CocoPanopticDataset:
-    images, annotations = (
-        None if path is None else path.replace("{split}", split) for path in (config.images, config.annotations)
-    )
     return CocoPanopticDataset(
-        root, split, images=images, annotations=annotations, layout=config.layout, version=config.version
+        root,
+        split,
+        images=config.images,
+        annotations=config.annotations,
+        layout=config.layout,
+        version=config.version,
     )
 
 

@@ -82,6 +82,7 @@ def build_recipe(experiment: Experiment) -> Recipe:
         model=ModelConfig(experiment.model, init=init),
         batch_size=share // accumulate,
         accumulate=accumulate,
+        preprocess=replace(base.preprocess, multiple=32 if experiment.model.endswith("os32") else 16),
     )
 
 

@@ -194,3 +194,13 @@ def test_find_images(tmp_path: Path) -> None:
     for nothing in ("absent.png", "*.gif", "deep/*.png"):
         with pytest.raises(InputError, match="names no image"):
             find_images([tmp_path / "a.jpg", f"{tmp_path}/{nothing}"])
+
+
+def test_folder_of_folders_gives_their_images(tmp_path: Path) -> None:
+    inside = [tmp_path / "b" / "2.png", tmp_path / "a" / "1.png"]
+    for path in inside:
+        path.parent.mkdir()
+        Image.fromarray(COLORS).save(path)
+    assert find_images([tmp_path]) == sorted(inside)
+    Image.fromarray(COLORS).save(tmp_path / "0.png")
+    assert find_images([tmp_path]) == [tmp_path / "0.png"]

@@ -245,3 +245,17 @@ def test_fitted_ceilings_of_real_data(shared_data: Path) -> None:
     assert fitted[1].all >= default[1].all >= 0.999
     assert fitted[4].all >= default[4].all
     assert fitted[4].things > cityscapes[4].things
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (["train", "val", "test"], {"val_split": "val"}),
+        (["train", "test", "validation"], {"val_split": "validation"}),
+        (["a", "b"], {"val_split": "b"}),
+        (["train"], {}),
+    ],
+)
+def test_weights_are_not_chosen_on_the_test_split(splits: list[str], expected: dict[str, str]) -> None:
+    data = _describe_data(DataSource("root"), splits)
+    assert {key: value for key, value in data.items() if key == "val_split"} == expected

@@ -22,6 +22,13 @@ def test_train_and_evaluate(layout: str, tmp_path: Path) -> None:
     options = ["--data.dataset", "coco_panoptic", "--val_every", "1", *sizes, "--output", str(run)]
     assert main(["train", "scenes_small", *place, *options]) == 0
     assert main(["evaluate", "--checkpoint", str(run / "checkpoint"), *place, "--output", str(scored)]) == 0
+    stressed = ["--checkpoint", str(run / "checkpoint"), *place, "--scales", "1", "--output", str(tmp_path / "stressed")]
+    assert main(["stress", *stressed]) == 0
+    if layout == "cityscapes":
+        images, server = str(root / "leftImg8bit" / "test"), tmp_path / "server"
+        options = ["--checkpoint", str(run / "checkpoint"), "--output", str(server)]
+        assert main(["predict", images, *options, "--submission", "cityscapes-panoptic"]) == 0
+        assert len(list((server / "cityscapes-panoptic").rglob("*.png"))) == len(list(Path(images).rglob("*.png")))
     report = json.loads((scored / "report.json").read_text())
     assert report["All"]["n"] > 0
     if layout == "mapillary":  # its PNGs hold segments that do not count, so its JSON alone is no truth
