@@ -95,6 +95,15 @@ def test_the_tutorial_runs_as_printed(
     assert read_image("more/coco/images/6.png").size == (SIZE, SIZE)
 
 
+def test_advice_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    options = set(re.findall(r"`(--[a-z]+\.[a-z_]+)", TEXT))
+    assert len(options) >= 5
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    known = capsys.readouterr().out
+    assert [option for option in options if option not in known] == []
+
+
 def test_every_step_of_the_circle_is_there() -> None:
     steps = [" ".join(shlex.split(command)[1:3]) for command in COMMANDS]
     circle = ["dataset convert", "dataset check", "train nuclei_axial_deeplab_s", "evaluate --checkpoint"]
