@@ -117,8 +117,8 @@ def evaluate_tasks(
             scores.update(image.image_id, measure, image.truth_segments, image.predicted_segments)
             errors.update(image, measure.overlaps)
     report = scores.compute()
-    write_report(output / "report.html", report, errors, partial(_read_again, dataset))
     write_json(output / "report.json", report.to_json(), indent=2)
+    write_report(output / "report.html", report, errors, partial(_read_again, dataset))
     return report
 
 

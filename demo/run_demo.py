@@ -4,7 +4,8 @@ Needs no data, no network and no GPU: a few minutes on two CPU cores. Everything
 
     contact_sheet.png    image, truth, prediction, center heatmap and offsets side by side
     overlays/            the same scenes, one picture each
-    predictions.json     and predictions/: all held-out scenes in COCO-panoptic format; report.json has the scores
+    predictions.json     and predictions/: all held-out scenes in COCO-panoptic format; report.json has the scores,
+                         report.html shows where it went wrong
     checkpoint/          for `axial_deeplab.load` and for `axial-deeplab predict`
 """
 

@@ -21,7 +21,7 @@ MARKS: dict[str, Color] = {
     "invented": (255, 225, 0),
     "merged": (0, 235, 255),
     "split": (255, 60, 255),
-    "wrong class": (255, 255, 255),
+    "wrong class": (70, 110, 255),
     "inexact": (150, 150, 150),
 }
 """dict: Colors of the outlines, by what went wrong."""

@@ -101,6 +101,7 @@ def describe_worst(
     if read is not None:
         keys = [format_swatch(color, kind) for kind, color in MARKS.items()]
         parts.append(f'<p class="key"><b>Outlines:</b> {" ".join(f"<span>{key}</span>" for key in keys)}</p>')
+        parts.append("<p>Of a merge and of a split all parts are outlined on both sides, those that are found too.</p>")
         names = [f"<span>{_name(position, categories)}</span>" for position in _list_present(worst)]
         parts.append(f'<p class="key"><b>Classes:</b> {" ".join(names)}</p>')
     for rank, entry in enumerate(worst, start=1):

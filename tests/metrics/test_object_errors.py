@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.error_counts import ErrorCounts, ScoredImage, divide_sizes
 from axial_deeplab.metrics.object_errors import ObjectErrors, find_object_errors
 from axial_deeplab.metrics.overlaps import measure_overlaps
@@ -119,6 +120,8 @@ def test_no_image_is_remembered_if_none_is_wanted() -> None:
     counts.update(*make_image(0, {20: (0, 4)}, {}))
     assert counts.list_worst() == []
     assert counts.objects.sum() == 1
+    with pytest.raises(InputError, match="starts at 0, not -1"):
+        ErrorCounts(CATEGORIES, worst=-1)
 
 
 def test_bins_follow_the_sizes() -> None:
