@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from axial_deeplab.cli import main
+from axial_deeplab.commands.dataset_check import _describe_data
 from axial_deeplab.data.check.run import check_dataset
 from axial_deeplab.data.check.split import CheckedSplit, DataSource
 from axial_deeplab.data.check.statistics import Statistics

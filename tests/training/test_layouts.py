@@ -22,7 +22,15 @@ def test_train_and_evaluate(layout: str, tmp_path: Path) -> None:
     options = ["--data.dataset", "coco_panoptic", "--val_every", "1", *sizes, "--output", str(run)]
     assert main(["train", "scenes_small", *place, *options]) == 0
     assert main(["evaluate", "--checkpoint", str(run / "checkpoint"), *place, "--output", str(scored)]) == 0
-    stressed = ["--checkpoint", str(run / "checkpoint"), *place, "--scales", "1", "--output", str(tmp_path / "stressed")]
+    stressed = [
+        "--checkpoint",
+        str(run / "checkpoint"),
+        *place,
+        "--scales",
+        "1",
+        "--output",
+        str(tmp_path / "stressed"),
+    ]
     assert main(["stress", *stressed]) == 0
     if layout == "cityscapes":
         images, server = str(root / "leftImg8bit" / "test"), tmp_path / "server"
