@@ -61,7 +61,13 @@ def check_images(truth: PanopticJson, predicted: Collection[ImageId], source: Pa
         raise InputError(f"{truth.path}: 'annotations' is empty: there is nothing to score")
     missing = [image_id for image_id in truth.annotations if image_id not in predicted]
     if missing:
+        advice = "predict all of them"
+        if predicted and not any(image_id in truth.annotations for image_id in predicted):
+            advice = (
+                f"its ids are such as {next(iter(predicted))!r}; evaluate, and predict with --submission coco-panoptic, "
+                "write the ids of the data set"
+            )
         raise InputError(
             f"{source} has no prediction for {len(missing)} images of {truth.path} "
-            f"(the first has image_id {missing[0]!r}): predict all of them"
+            f"(the first has image_id {missing[0]!r}): {advice}"
         )

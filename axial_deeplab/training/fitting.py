@@ -36,7 +36,9 @@ class FittedValue(NamedTuple):
 
 def fit_recipe(statistics: Statistics) -> tuple[FittedValue, ...]:
     """Return the settings that depend on the pixels of a data set; those that it has no statistic for are left out."""
-    values = [_fit_crop(statistics), *_fit_colors(statistics)]
+    own_size = "everything here was measured at the images' own size; over a recipe that resizes them it would be wrong"
+    sides = [FittedValue(f"{table}.longest_side", None, own_size) for table in ("augment", "preprocess")]
+    values = [_fit_crop(statistics), *sides, *_fit_colors(statistics)]
     if statistics.object_pixels:
         values += [
             _fit_scale(statistics),

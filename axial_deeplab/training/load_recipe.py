@@ -26,6 +26,9 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(f"there is no recipe {source!r}{suggest(source, list(RECIPES))}")
     for override in overrides:
         _set_field(values, override)
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("version"), float):  # 1.2 is a number to YAML
+        data["version"] = str(data["version"])
     return from_plain(Recipe, values, where=source)
 
 

@@ -105,3 +105,7 @@ def test_small_batches_are_warned_about_unless_norms_are_frozen() -> None:
     assert describe_small_statistics(recipe, 4) is None
     frozen = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, norm="frozen"))
     assert describe_small_statistics(frozen, 1) is None
+
+
+def test_version_may_be_a_number_to_yaml() -> None:
+    assert load_recipe("mapillary_axial_deeplab_l", ["data.version=2.0"]).data.version == "2.0"
