@@ -13,7 +13,7 @@ from axial_deeplab.data.files import write_json
 from axial_deeplab.data.panoptic_png import read_ids
 from axial_deeplab.data.panoptic_writer import PanopticWriter, write_ids
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.error_counts import ErrorCounts, ScoredImage
+from axial_deeplab.metrics.error_counts import WORST, ErrorCounts, ScoredImage
 from axial_deeplab.metrics.panoptic_quality import PanopticReport
 from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, measure_maps
 from axial_deeplab.metrics.workers import Workers
@@ -21,9 +21,6 @@ from axial_deeplab.predict import Predictor, show_progress
 from axial_deeplab.records import Category, PanopticPrediction, PanopticRecord, Segment
 from axial_deeplab.report.pictures import Pictured
 from axial_deeplab.report.write import write_report
-
-WORST = 12
-"""int: How many images a report shows, unless told otherwise."""
 
 
 class LabeledImages(Protocol):

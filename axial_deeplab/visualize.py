@@ -16,7 +16,7 @@ from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category, PanopticPrediction, Segment
 
 MAX_LABELS = 40
-"""int: An overlay names no more segments than this, the largest first, unless told otherwise."""
+"""int: An overlay names no more segments than this, the largest first."""
 
 _LABELED_SHARE = 0.15  # of the image may lie under labels
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
@@ -57,7 +57,7 @@ def draw_overlay(
         prediction: Segments of the same height and width; ground truth is drawn the same way.
         categories: The classes, by contiguous id.
         opacity: Weight of the segment colors in 0..1.
-        max_labels: How many segments to name, the largest first.
+        max_labels: How many segments to name, the largest first; 0 names none, and `MAX_LABELS` is the most.
 
     Raises:
         InputError: The image is neither form, or its size is not that of the prediction.

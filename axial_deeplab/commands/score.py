@@ -11,9 +11,6 @@ from axial_deeplab.errors import InputError
 if TYPE_CHECKING:
     from axial_deeplab.metrics.task_scores import TaskReport
 
-WORST = 12
-"""int: How many images the report names."""
-
 
 def run(arguments: list[str]) -> int:
     """Score, print the table, write the report."""
@@ -67,7 +64,7 @@ def score_and_explain(
         if path.is_dir() or (path.exists() and holds_results(path)):
             raise InputError(f"{path} is no COCO panoptic JSON, which --html needs for truth and predictions")
     truth = read_panoptic_json(truth_path)
-    errors = ErrorCounts(truth.categories, worst=WORST)
+    errors = ErrorCounts(truth.categories)
     report = score_panoptic(truth, predictions, tasks, processes=processes, errors=errors)
     write_report(page, report, errors)
     return report

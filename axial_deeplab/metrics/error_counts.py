@@ -29,6 +29,9 @@ from axial_deeplab.records import Category, Segment
 STEPS = 4
 """int: Steps of size in an octave of the area: each spans 19 %."""
 
+WORST = 12
+"""int: How many images are remembered, unless told otherwise."""
+
 _NUM_STEPS = 32 * STEPS  # areas below 2^32 pixels
 
 
@@ -69,7 +72,7 @@ class ErrorCounts:
         images: How many images were counted.
     """
 
-    def __init__(self, categories: Sequence[Category], *, worst: int) -> None:
+    def __init__(self, categories: Sequence[Category], *, worst: int = WORST) -> None:
         """Start with empty counts.
 
         Args:
