@@ -17,11 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from axial_deeplab.classify import ClassPredictor
     from axial_deeplab.errors import InputError
     from axial_deeplab.layers import AxialAttention
+    from axial_deeplab.loading import load
     from axial_deeplab.models import MODELS, axial_resnet50_s, build_model
-    from axial_deeplab.predict import Predictor, load
-    from axial_deeplab.records import Category, PanopticOutput, PanopticPrediction, Segment
+    from axial_deeplab.predict import Predictor
+    from axial_deeplab.records import Category, ClassificationPrediction, PanopticOutput, PanopticPrediction, Segment
 
 __version__ = "0.1.0"
 
@@ -29,6 +31,8 @@ __all__ = [
     "MODELS",
     "AxialAttention",
     "Category",
+    "ClassPredictor",
+    "ClassificationPrediction",
     "InputError",
     "PanopticOutput",
     "PanopticPrediction",
@@ -43,8 +47,10 @@ _HOMES = {
     "errors": ("InputError",),
     "layers": ("AxialAttention",),
     "models": ("MODELS", "axial_resnet50_s", "build_model"),
-    "predict": ("Predictor", "load"),
-    "records": ("Category", "PanopticOutput", "PanopticPrediction", "Segment"),
+    "classify": ("ClassPredictor",),
+    "loading": ("load",),
+    "predict": ("Predictor",),
+    "records": ("Category", "ClassificationPrediction", "PanopticOutput", "PanopticPrediction", "Segment"),
 }
 
 

@@ -13,8 +13,8 @@ from axial_deeplab.serialization import suggest
 
 COMMANDS = {
     "train": "train a network by a recipe",
-    "evaluate": "segment a labeled dataset with a checkpoint and score it",
-    "predict": "segment images with a checkpoint",
+    "evaluate": "segment or classify a labeled dataset with a checkpoint and score it",
+    "predict": "segment or classify images with a checkpoint",
     "score": "score predictions in COCO-panoptic format",
     "models": "list the networks with their sizes and costs",
     "stress": "score a checkpoint on images of other sizes",

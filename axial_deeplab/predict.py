@@ -53,16 +53,7 @@ class Predictor:
     ) -> None:
         if config.task != "panoptic" or config.postprocess is None:
             raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
-        try:
-            self.device = choose_device() if device is None else torch.device(device)
-            self.model = model.to(self.device).eval()
-        except (RuntimeError, AssertionError) as error:  # what torch raises for devices that it does not know or have
-            raise InputError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
-        if self.device.type == "cuda":
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if use_bfloat16 is None:
-            use_bfloat16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        self.use_bfloat16 = use_bfloat16
+        self.model, self.device, self.use_bfloat16 = place_model(model, device, use_bfloat16)
         self.inference = inference
         self.config, self.categories = config, config.categories
         self.preprocess = from_plain(Preprocess, config.preprocess, where="the checkpoint's preprocess")
@@ -113,12 +104,32 @@ def load(
     *,
     inference: InferenceConfig = DEFAULT_CONFIG,
 ) -> Predictor:
-    """Load a checkpoint, a folder or a trainer's `.ckpt`, for prediction; in bfloat16 its norms are folded, which is faster."""
+    """Load a checkpoint that segments, as `loading.load` does for those of any task."""
     model, config = load_checkpoint(checkpoint)
     predictor = Predictor(model, config, device, inference=inference)
     if predictor.use_bfloat16:
         fold_norms(predictor.model, dtype=torch.bfloat16)
     return predictor
+
+
+def place_model(
+    model: nn.Module, device: str | torch.device | None, use_bfloat16: bool | None
+) -> tuple[nn.Module, torch.device, bool]:
+    """Bring a network to its device for prediction; return it, the device, and whether to compute in bfloat16.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    try:
+        chosen = choose_device() if device is None else torch.device(device)
+        model = model.to(chosen).eval()
+    except (RuntimeError, AssertionError) as error:  # what torch raises for devices that it does not know or have
+        raise InputError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
+    if chosen.type == "cuda":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if use_bfloat16 is None:
+        use_bfloat16 = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return model, chosen, use_bfloat16
 
 
 def choose_device() -> torch.device:

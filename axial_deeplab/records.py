@@ -99,6 +99,23 @@ def _scale_axis(old: int, new: int) -> float:
 
 
 @dataclass(frozen=True)
+class ClassificationPrediction:
+    """What a classifier says of one image.
+
+    Attributes:
+        names: All classes, the likeliest first.
+        probabilities: Of these classes, 0 .. 1; their sum is 1.
+    """
+
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def list_best(self, count: int = 5) -> list[tuple[str, float]]:
+        """Return the likeliest classes with their probabilities, at most `count`."""
+        return list(zip(self.names, self.probabilities, strict=True))[:count]
+
+
+@dataclass(frozen=True)
 class PanopticPrediction:
     """The segments of one image.
 

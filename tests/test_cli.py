@@ -65,7 +65,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["train", "nuclei_axial_deeplab_s", "--data.root", "absent"], "absent is not a folder"),
         (["predict", "x.png", "--checkpoint", "absent", "--output", "out"], "absent does not exist"),
         (["predict", "x.png"], "predict: the following arguments are required: checkpoint, output"),
-        (["evaluate", "--checkpoint", "absent", "--data.root", "nowhere", "--output", "out"], "nowhere"),
+        (["evaluate", "--checkpoint", "absent", "--data.root", "nowhere", "--output", "out"], "absent does not exist"),
         (
             ["predict", "x", "--checkpoint", "c", "--output", "o", "--tile", "64", "--overlap", "64"],
             "overlap in 0 .. tile",

@@ -25,12 +25,16 @@ MAY_IMPORT = {
     "checkpoints": BASE | {"models", "layers", "serialization", "data"},
     "predict": BASE
     | {"models", "layers", "panoptic", "data", "checkpoints", "visualize", "serialization", "inference"},
+    "classify": BASE | {"predict", "checkpoints", "data", "serialization"},
+    "loading": BASE | {"predict", "classify", "checkpoints", "inference", "layers"},
     "colors": BASE,
     "visualize": BASE | {"colors", "data", "panoptic"},
     "line_chart": {"colors"},
+    "confusion_chart": set(),
     "contact_sheet": BASE | {"colors", "data", "visualize"},
     "report": BASE | {"colors", "data", "metrics", "visualize"},
     "evaluate": BASE | {"predict", "metrics", "report", "data", "panoptic", "checkpoints", "models", "visualize"},
+    "evaluate_classes": BASE | {"classify", "confusion_chart", "predict", "metrics", "data"},
     "stress": BASE | {"evaluate", "predict", "metrics", "data", "line_chart"},
     "training": BASE
     | {"models", "layers", "panoptic", "data", "metrics", "checkpoints", "predict", "evaluate", "serialization"},

@@ -9,6 +9,8 @@ def test_package() -> None:
     assert sorted(axial_deeplab.__all__) == [
         "AxialAttention",
         "Category",
+        "ClassPredictor",
+        "ClassificationPrediction",
         "InputError",
         "MODELS",
         "PanopticOutput",

@@ -93,6 +93,18 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, CheckpointConfig]:
     return model.eval(), config
 
 
+def load_config(path: str | Path) -> CheckpointConfig:
+    """Read the config of a checkpoint alone.
+
+    Raises:
+        InputError: If there is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return _read_trainer_file(path)[0]
+    return read_config(_read_values(path), where=str(path / CONFIG))
+
+
 def read_config(values: Any, *, where: str) -> CheckpointConfig:
     """Build a config from the values of its JSON file.
 
@@ -106,17 +118,22 @@ def read_config(values: Any, *, where: str) -> CheckpointConfig:
 
 
 def _read_folder(folder: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    values = _read_values(folder)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder / WEIGHTS} cannot be read ({error}): export the checkpoint again") from None
+    return read_config(values, where=str(folder / CONFIG)), weights
+
+
+def _read_values(folder: Path) -> Any:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder} is not a checkpoint: it holds no {name}")
     try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
-    except ValueError as error:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{folder / CONFIG} is not JSON ({error}): export the checkpoint again") from None
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{folder / WEIGHTS} cannot be read ({error}): export the checkpoint again") from None
-    return read_config(values, where=str(folder / CONFIG)), weights
 
 
 def _read_trainer_file(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:

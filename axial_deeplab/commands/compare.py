@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.errors import InputError
 from axial_deeplab.serialization import to_plain
 from axial_deeplab.training.run_folder import flatten, read_recipe, read_record
 
 GROUPS = ("All", "Things", "Stuff")
+TOPS = ("top1", "top5")
 NOT_COMPARED = ("name", "seed")
 
 
@@ -22,20 +24,24 @@ def run(arguments: list[str]) -> int:
 
 
 def format_comparison(runs: Sequence[Path]) -> str:
-    """Return PQ in percent as mean and standard deviation over seeds, by recipe.
+    """Return PQ or accuracy in percent as mean and standard deviation over seeds, by recipe.
 
     Raises:
-        InputError: If a folder holds no finished run.
+        InputError: If a folder holds no finished run, or the runs are of different tasks.
     """
+    tasks = {read_recipe(run).task for run in runs}
+    if len(tasks) > 1:
+        raise InputError(f"runs of different tasks have no score in common: {', '.join(sorted(tasks))}")
+    columns = TOPS if tasks == {"classification"} else tuple(f"PQ {group}" for group in GROUPS)
     fields = [_list_fields(run) for run in runs]
     differing = [name for name in fields[0] if len({str(each.get(name)) for each in fields}) > 1]
     results: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run, each in zip(runs, fields, strict=True):
         row = tuple(f"{name}={each.get(name)}" for name in differing)
         results.setdefault(row, []).append(read_record(run / "result.json"))
-    lines = ["seeds  " + "".join(f"{'PQ ' + group:<18}" for group in GROUPS) + "differing fields"]
+    lines = ["seeds  " + "".join(f"{column:<18}" for column in columns) + "differing fields"]
     for row, records in results.items():
-        scores = (_summarize([100 * record[group]["pq"] for record in records]) for group in GROUPS)
+        scores = (_summarize([_read_score(record, column) for record in records]) for column in columns)
         lines.append(f"{len(records):<7}" + "".join(f"{score:<18}" for score in scores) + (" ".join(row) or "none"))
     return "\n".join(lines)
 
@@ -45,7 +51,16 @@ def _list_fields(run: Path) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in NOT_COMPARED}
 
 
-def _summarize(values: list[float]) -> str:
+def _read_score(record: dict[str, Any], column: str) -> float | None:
+    """Return a score in percent, `None` where there is none."""
+    score = record[column] if column in TOPS else record[column.removeprefix("PQ ")]["pq"]
+    return None if score is None else 100 * score
+
+
+def _summarize(scores: list[float | None]) -> str:
+    values = [score for score in scores if score is not None]
+    if not values:
+        return "-"
     if len(values) == 1:
         return f"{values[0]:.1f}"
     return f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}"

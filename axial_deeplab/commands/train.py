@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from axial_deeplab.commands.parsing import make_parser, parse
 from axial_deeplab.errors import InputError
-from axial_deeplab.serialization import from_plain, to_plain
-from axial_deeplab.training.config import Recipe
+from axial_deeplab.serialization import to_plain
+from axial_deeplab.training.kinds import AnyRecipe, build_recipe
 from axial_deeplab.training.load_recipe import load_recipe
 from axial_deeplab.training.recipes import RECIPES
 
@@ -23,7 +24,7 @@ def run(arguments: list[str]) -> int:
     base = load_recipe(arguments[0]) if not arguments[0].startswith("-") else RECIPES["scenes_small"]()
     options = parse(make_train_parser(base), arguments).as_dict()
     fields = {name: value for name, value in options.items() if name not in OWN_OPTIONS}
-    recipe = from_plain(Recipe, to_plain(fields), where=arguments[0])
+    recipe = build_recipe(to_plain(fields), where=arguments[0])
     if options["print_config"]:
         print(yaml.safe_dump(to_plain(recipe), sort_keys=False), end="")
         return 0
@@ -35,7 +36,7 @@ def run(arguments: list[str]) -> int:
         raise InputError(f"training needs {error.name}: pip install 'axial-deeplab[train]'") from None
 
 
-def make_train_parser(base: Recipe) -> ArgumentParser:
+def make_train_parser(base: AnyRecipe) -> ArgumentParser:
     """Return the parser; every field of the recipe is an option, its default taken from `base`."""
     parser = make_parser(
         "train", "Train by a recipe; axial-deeplab recipes lists them. Fields below default to RECIPE's."
@@ -48,25 +49,29 @@ def make_train_parser(base: Recipe) -> ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue a killed run, or begin it if there is none")
     parser.add_argument("--estimate", action="store_true", help="measure a few steps on random data; train nothing")
     parser.add_argument("--print-config", action="store_true", help="print the recipe with all changes; train nothing")
-    parser.add_class_arguments(Recipe)
+    parser.add_class_arguments(type(base))
     parser.set_defaults(to_plain(base))
     return parser
 
 
-def train(recipe: Recipe, output: str | None, *, resume: bool) -> int:
+def train(recipe: AnyRecipe, output: str | None, *, resume: bool) -> int:
     """Train and print the score."""
     from axial_deeplab.training.run import train as run_recipe
 
     folder = Path(output or f"runs/{recipe.name}")
     result = run_recipe(recipe, folder, resume=resume)
-    groups = {
-        name: {key: round(value, 4) for key, value in result[name].items()} for name in ("All", "Things", "Stuff")
-    }
-    print(json.dumps({"output": str(folder), **groups}))
+    print(json.dumps({"output": str(folder), **pick_scores(recipe, result)}))
     return 0
 
 
-def estimate(recipe: Recipe) -> int:
+def pick_scores(recipe: AnyRecipe, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the main scores of a finished run, rounded."""
+    if recipe.task == "classification":
+        return {name: round(result[name], 4) for name in ("top1", "top5") if result[name] is not None}
+    return {name: {key: round(value, 4) for key, value in result[name].items()} for name in ("All", "Things", "Stuff")}
+
+
+def estimate(recipe: AnyRecipe) -> int:
     """Print what the run would need."""
     from axial_deeplab.training.estimate import describe_estimate, estimate_cost
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from axial_deeplab.layers.axial_attention import AxialAttention
 from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
-from axial_deeplab.models.encoder import Encoder, Shortcut, build_conv_stem, build_inception_stem
+from axial_deeplab.models.encoder import Encoder, Shortcut, add_branch, build_conv_stem, build_inception_stem
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class AxialBlock(nn.Module):
         self.pool = nn.AvgPool2d(stride, stride, ceil_mode=True) if pools else nn.Identity()
         self.up = ConvNorm(channels, out_channels)
         self.shortcut = Shortcut(in_channels, out_channels, stride=stride)
+        self.drop_path = 0.0
         nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ class AxialBlock(nn.Module):
         branch = self.after_width(self.width_attention(branch, relu=not pools))
         if pools:
             branch = self.pool(branch).relu()
-        return self.up(branch, residual=self.shortcut(x), relu=relu)
+        return add_branch(self, branch, x, relu=relu)
 
 
 def _build_attention(channels: int, axis: str, config: AttentionConfig) -> AxialAttention:

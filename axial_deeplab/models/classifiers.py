@@ -21,8 +21,18 @@ PAPER = AxialResNetConfig()
 PAPER_FULL = AxialResNetConfig(stem="axial", max_pool=False, attention=AttentionConfig(span=15))
 """No convolution with a spatial extent: three axial blocks as stem, span 15 in all blocks (paper, section 4.1)."""
 
+PAPER_SEGMENTATION = AxialResNetConfig(stem="inception", attention=AttentionConfig(span=65))
+"""The trunk of Axial-DeepLab at output stride 32: three-convolution stem, max-pool, span 65 (paper, section 3.3)."""
+
 AUTHORS = AxialResNetConfig(attention=AttentionConfig(striding="average_pool"), tight_tables=(56, 56, 28, 14))
 """csrhddlam/axial-deeplab: tables that just fit 224 pixels, average pooling after both layers, PyTorch's norm constants."""
+
+
+def axial_resnet_nano(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build the trunk of `axial_deeplab_nano` for tests and demonstrations; not in the paper."""
+    attention = AttentionConfig(span=65, num_heads=4)
+    config = replace(PAPER_SEGMENTATION, width=0.25, stem_width=0.5, blocks=(1, 1, 2, 1), attention=attention)
+    return _finish(build_axial_resnet(config), num_classes, features_only)
 
 
 def axial_resnet26_s(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
@@ -63,6 +73,31 @@ def axial_resnet50_m_full(num_classes: int = 1000, *, features_only: bool = Fals
 def axial_resnet50_l_full(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
     """Build full Axial-ResNet-L: axial stem, span 15."""
     return _finish(build_axial_resnet(replace(PAPER_FULL, width=1.0)), num_classes, features_only)
+
+
+def axial_resnet50_xl_full(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build full Axial-ResNet-XL: axial stem, span 15."""
+    return _finish(build_axial_resnet(replace(PAPER_FULL, width=2.0)), num_classes, features_only)
+
+
+def axial_resnet50_s_inception(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build Axial-ResNet-S with the stem and the span of `axial_deeplab_s`, which can start from its weights."""
+    return _finish(build_axial_resnet(replace(PAPER_SEGMENTATION, width=0.5)), num_classes, features_only)
+
+
+def axial_resnet50_m_inception(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build Axial-ResNet-M with the stem and the span of `axial_deeplab_m`, which can start from its weights."""
+    return _finish(build_axial_resnet(replace(PAPER_SEGMENTATION, width=0.75)), num_classes, features_only)
+
+
+def axial_resnet50_l_inception(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build Axial-ResNet-L with the stem and the span of `axial_deeplab_l`, which can start from its weights."""
+    return _finish(build_axial_resnet(replace(PAPER_SEGMENTATION, width=1.0)), num_classes, features_only)
+
+
+def axial_resnet50_xl_inception(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:
+    """Build Axial-ResNet-XL with the stem and the span of `axial_deeplab_xl`, which can start from its weights."""
+    return _finish(build_axial_resnet(replace(PAPER_SEGMENTATION, width=2.0)), num_classes, features_only)
 
 
 def authors_axial26s(num_classes: int = 1000, *, features_only: bool = False) -> nn.Module:

@@ -1,10 +1,15 @@
 """The trunk that every network here shares: a stem, then stages of residual blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
+from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
 
 
 class Shortcut(nn.Module):
@@ -19,6 +24,27 @@ class Shortcut(nn.Module):
         if self.projection is not None:
             return self.projection(x)
         return x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
+
+
+def add_branch(block: nn.Module, branch: Tensor, x: Tensor, *, relu: bool) -> Tensor:
+    """End a residual block: bring the branch up, leave it out for some images if the block says so, add the shortcut.
+
+    Args:
+        block: Has the modules `up` and `shortcut`, and `drop_path`, the probability that a training image goes without the
+            branch; what is kept is scaled up so that its mean stays.
+        branch: Input of `block.up`.
+        x: Input of the block.
+        relu: Apply a ReLU to the sum.
+
+    Source: Deep Networks with Stochastic Depth (arXiv 1603.09382), scaled as in deeplab2.
+    """
+    shortcut = block.shortcut(x)  # type: ignore[operator]
+    if not (block.training and block.drop_path):
+        return block.up(branch, residual=shortcut, relu=relu)  # type: ignore[operator]
+    keep = 1.0 - float(block.drop_path)  # type: ignore[arg-type]
+    kept = (torch.rand(len(x), 1, 1, 1, device=x.device) < keep).to(shortcut.dtype) / keep
+    total = shortcut + block.up(branch) * kept  # type: ignore[operator]
+    return total.relu() if relu else total
 
 
 class Encoder(nn.Module):
@@ -39,14 +65,57 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.strides = tuple(strides)
         self.channels = dict(zip(strides, channels, strict=True))
+        self.recomputed: frozenset[int] = frozenset()  # stages whose activations are not kept in training
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         """Map [batch, 3, height, width] to {output stride: [batch, channel, height / stride, width / stride]}."""
         x = self.stem(x)
         features = {}
-        for stride, stage in zip(self.strides, self.stages, strict=True):
-            x = features[stride] = stage(x)
+        for number, (stride, stage) in enumerate(zip(self.strides, self.stages, strict=True), 1):
+            x = features[stride] = run_again(stage, x) if self.training and number in self.recomputed else stage(x)
         return features
+
+
+def run_again(stage: nn.Module, x: Tensor) -> Tensor:
+    """Run a stage and keep its input alone; the backward pass computes the rest again, and running statistics move once."""
+    if not torch.is_grad_enabled():
+        return stage(x)
+    return checkpoint(stage, x, use_reentrant=False, context_fn=partial(_make_contexts, stage))
+
+
+def _make_contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _hold_statistics(stage)
+
+
+@contextmanager
+def _hold_statistics(stage: nn.Module) -> Iterator[None]:
+    """Keep the running statistics where they are."""
+    norms = [module for module in stage.modules() if isinstance(module, BatchNorm | SimilarityNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def configure_encoder(encoder: Encoder, *, drop_path: float = 0.0, recompute: Sequence[int] = ()) -> None:
+    """Set what an encoder does in training alone.
+
+    Args:
+        encoder: Is changed.
+        drop_path: Probability of leaving out the branch of a block of the last stage; it grows linearly over the stages.
+        recompute: Numbers of the stages, from 1, whose activations are not kept.
+
+    Source: deeplab2's linear schedule of drop path over output strides 4, 8, 16 and 32.
+    """
+    encoder.recomputed = frozenset(recompute)
+    for number, stage in enumerate(encoder.stages, 1):
+        assert isinstance(stage, nn.Sequential)
+        for block in stage:
+            block.drop_path = drop_path * number / len(encoder.stages)  # type: ignore[assignment]
 
 
 def build_inception_stem(channels: tuple[int, int, int], *, max_pool: bool) -> nn.Sequential:

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
-from axial_deeplab.models.encoder import Encoder, Shortcut, build_conv_stem, build_inception_stem
+from axial_deeplab.models.encoder import Encoder, Shortcut, add_branch, build_conv_stem, build_inception_stem
 
 
 class BottleneckBlock(nn.Module):
@@ -22,6 +22,7 @@ class BottleneckBlock(nn.Module):
         self.conv = ConvNormAct(channels, channels, 3, stride=stride, dilation=dilation)
         self.up = ConvNorm(channels, out_channels)
         self.shortcut = Shortcut(in_channels, out_channels, stride=stride)
+        self.drop_path = 0.0
         nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ class BottleneckBlock(nn.Module):
         return self._add_branch(x, relu=False)
 
     def _add_branch(self, x: Tensor, *, relu: bool) -> Tensor:
-        return self.up(self.conv(self.down(x)), residual=self.shortcut(x), relu=relu)
+        return add_branch(self, self.conv(self.down(x)), x, relu=relu)
 
 
 def build_resnet(

@@ -1,9 +1,9 @@
 """What a training run is made of: frozen dataclasses that print, round-trip through JSON and YAML, and fit any hardware.
 
-A recipe states the batch that its learning rate and its iterations belong to; `fit_to_hardware` scales both to the real one.
+A recipe states the batch that its learning rate and its iterations belong to; `hardware.fit_to_hardware` scales both.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from axial_deeplab.data.augment import AugmentConfig
@@ -23,12 +23,18 @@ class ModelConfig:
         norm: "batch" normalises with the statistics of the batch, of all devices together; "frozen" uses and keeps the
             running statistics, for batches too small to have their own.
         norm_momentum: Share of each batch in the running statistics; `None` keeps the model's own.
+        drop_path: Probability that a training image goes without the residual branch of a block of the last stage; earlier
+            stages have shares of it.
+        recompute: Stages, 1 .. 4, whose activations the backward pass computes again instead of keeping them: less memory,
+            about a third more time for these stages.
         init: Checkpoint whose weights to start from, where names and shapes agree; `None` starts at random.
     """
 
     name: str = "axial_deeplab_s"
     norm: Literal["batch", "frozen"] = "batch"
     norm_momentum: float | None = None
+    drop_path: float = 0.0
+    recompute: tuple[int, ...] = ()
     init: str | None = None
 
 
@@ -111,6 +117,7 @@ class OptimizerConfig:
         lr: Base learning rate at the recipe's reference batch.
         weight_decay: On all parameters but norms, biases and position tables.
         warmup: Iterations of linear warm-up at the reference batch.
+        schedule: "poly" decays polynomially from the first step, "cosine" along half a cosine from the end of the warm-up.
         poly_power: Exponent of the polynomial decay.
         clip_norm: Largest norm of the gradient; 0 clips nothing.
         lookahead: Steps after which Lookahead pulls the weights back to its slow ones; 0 goes without. Not scaled with the
@@ -122,6 +129,7 @@ class OptimizerConfig:
     lr: float = 1e-3
     weight_decay: float = 0.0
     warmup: int = 0
+    schedule: Literal["poly", "cosine"] = "poly"
     poly_power: float = 0.9
     clip_norm: float = 0.0
     lookahead: int = 0
@@ -129,13 +137,14 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One experiment.
-
-    Settings in pixels (`augment.crop_size`, `targets`, `postprocess`) and `loss.offset` depend on the data: their defaults are
-    published ones or for images of about 500 pixels, and `axial-deeplab dataset check` fits them.
+class RunConfig:
+    """What the recipes of all tasks have in common.
 
     Attributes:
+        name: What the run is called.
+        seed: Of initial weights, samples, augmentation and drop path.
+        model: The network.
+        optimizer: How its weights move.
         iterations: Optimizer steps at the reference batch.
         batch_size: Images on each device in one forward pass.
         reference_batch: Images in one step that `optimizer.lr`, `optimizer.warmup`, `iterations` and `val_every` belong to.
@@ -144,8 +153,9 @@ class Recipe:
         precision: "auto" is bfloat16 autocast on GPUs that have it, else float32.
         ema_decay: Decay of the averaged weights that are scored and kept; 0 keeps the last ones.
         compile: Compile the network with `torch.compile`.
-        cuda_graph: Replay the encoder as CUDA graphs: on one GPU, without `accumulate` and `compile`. Several times as fast
-            where Python cannot launch kernels as fast as the GPU works them off; needs more memory.
+        cuda_graph: Replay the encoder, of a classifier the whole network, as CUDA graphs: on one GPU, without `accumulate` and
+            `compile`. Several times as fast where Python cannot launch kernels as fast as the GPU works them off; needs more
+            memory.
         val_every: Iterations between scores and checkpoints at the reference batch.
         patience: Stop after so many scores without a better one; 0 never does.
     """
@@ -153,12 +163,6 @@ class Recipe:
     name: str
     seed: int = 0
     model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(crop_size=(513, 513)))
-    targets: TargetConfig = TargetConfig()
-    loss: LossConfig = LossConfig()
-    preprocess: Preprocess = field(default_factory=Preprocess)
-    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     optimizer: OptimizerConfig = OptimizerConfig()
     iterations: int = 60_000
     batch_size: int = 8
@@ -179,56 +183,46 @@ class Recipe:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must lie in 0 .. 1, 1 excluded, got {self.ema_decay}")
-        for name, value in (("optimizer.lr", self.optimizer.lr), ("targets.sigma", self.targets.sigma)):
-            if not value > 0:
-                raise InputError(f"{name} must be positive, got {value}")
-        shares = (("loss.top_k", self.loss.top_k), ("optimizer.lookahead_rate", self.optimizer.lookahead_rate))
-        for name, value in shares:
-            if not 0 < value <= 1:
-                raise InputError(f"{name} must lie in 0 .. 1, 0 excluded, got {value}")
-        for name, value in (("data.workers", self.data.workers), ("optimizer.lookahead", self.optimizer.lookahead)):
-            if value < 0:
-                raise InputError(f"{name} starts at 0, got {value}")
+        if not self.optimizer.lr > 0:
+            raise InputError(f"optimizer.lr must be positive, got {self.optimizer.lr}")
+        if not 0 < self.optimizer.lookahead_rate <= 1:
+            rate = self.optimizer.lookahead_rate
+            raise InputError(f"optimizer.lookahead_rate must lie in 0 .. 1, 0 excluded, got {rate}")
+        if self.optimizer.lookahead < 0:
+            raise InputError(f"optimizer.lookahead starts at 0, got {self.optimizer.lookahead}")
+        if not 0 <= self.model.drop_path < 1:
+            raise InputError(f"model.drop_path must lie in 0 .. 1, 1 excluded, got {self.model.drop_path}")
+        if not set(self.model.recompute) <= {1, 2, 3, 4}:
+            raise InputError(f"model.recompute names stages, 1 .. 4, got {list(self.model.recompute)}")
         if self.cuda_graph and (self.accumulate > 1 or self.compile):
             raise InputError(
                 "cuda_graph goes neither with accumulate, whose gradients it would overwrite, nor with compile"
             )
+        if self.model.recompute and (self.cuda_graph or self.compile):
+            raise InputError("model.recompute goes neither with cuda_graph nor with compile")
 
 
-def fit_to_hardware(recipe: Recipe, world_size: int) -> Recipe:
-    """Scale learning rate and durations from the reference batch to the real one, and round to whole validation rounds.
+@dataclass(frozen=True)
+class Recipe(RunConfig):
+    """One experiment in panoptic segmentation.
 
-    With an effective batch k times the reference, the learning rate is k times higher and everything counted in
-    iterations k times shorter, so that the images seen stay the same.
+    Settings in pixels (`augment.crop_size`, `targets`, `postprocess`) and `loss.offset` depend on the data: their defaults are
+    published ones or for images of about 500 pixels, and `axial-deeplab dataset check` fits them.
     """
-    factor = recipe.batch_size * recipe.accumulate * world_size / recipe.reference_batch
-    iterations = max(1, round(recipe.iterations / factor))
-    rounds = max(1, round(recipe.iterations / recipe.val_every))
-    val_every = max(1, iterations // rounds)
-    optimizer = replace(
-        recipe.optimizer, lr=recipe.optimizer.lr * factor, warmup=round(recipe.optimizer.warmup / factor)
-    )
-    # A whole number of rounds: the last step is scored too.
-    iterations = val_every * max(1, iterations // val_every)
-    return replace(recipe, optimizer=optimizer, iterations=iterations, val_every=val_every)
 
+    task: Literal["panoptic"] = "panoptic"
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(crop_size=(513, 513)))
+    targets: TargetConfig = TargetConfig()
+    loss: LossConfig = LossConfig()
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
 
-def describe_fit(recipe: Recipe, fitted: Recipe, world_size: int) -> str:
-    """Say in one line what `fit_to_hardware` did."""
-    batch = recipe.batch_size * recipe.accumulate * world_size
-    return (
-        f"batch {recipe.batch_size} x {recipe.accumulate} accumulated x {world_size} devices = {batch} images "
-        f"(reference {recipe.reference_batch}): lr {fitted.optimizer.lr:.3g}, {fitted.iterations} steps, "
-        f"warm-up {fitted.optimizer.warmup}, scored every {fitted.val_every}"
-    )
-
-
-def describe_small_statistics(recipe: Recipe, world_size: int) -> str | None:
-    """Return a warning where batch norm would see too few images to have useful statistics."""
-    images = recipe.batch_size * world_size
-    if recipe.model.norm == "frozen" or images >= 4:
-        return None
-    return (
-        f"batch norm sees {images} images at a time, fewer than 4: its statistics will be poor; raise batch_size, or "
-        "start from a checkpoint with --model.init and keep its statistics with --model.norm frozen"
-    )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.targets.sigma > 0:
+            raise InputError(f"targets.sigma must be positive, got {self.targets.sigma}")
+        if not 0 < self.loss.top_k <= 1:
+            raise InputError(f"loss.top_k must lie in 0 .. 1, 0 excluded, got {self.loss.top_k}")
+        if self.data.workers < 0:
+            raise InputError(f"data.workers starts at 0, got {self.data.workers}")

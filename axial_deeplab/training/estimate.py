@@ -3,19 +3,27 @@
 import resource
 import sys
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from axial_deeplab.errors import InputError
 from axial_deeplab.models.catalog import get_default_classes
 from axial_deeplab.panoptic.losses import panoptic_loss
-from axial_deeplab.training.config import Recipe, fit_to_hardware
-from axial_deeplab.training.cuda_graph import check_graphable, replay_encoder
+from axial_deeplab.training.class_data_module import ClassBatch, normalize_images
+from axial_deeplab.training.class_task import compute_loss
+from axial_deeplab.training.config import Recipe
+from axial_deeplab.training.cuda_graph import check_graphable, replay_encoder, replay_module
 from axial_deeplab.training.data_module import Batch, encode_batch
+from axial_deeplab.training.hardware import fit_to_hardware
+from axial_deeplab.training.kinds import AnyRecipe
 from axial_deeplab.training.networks import build_network
 from axial_deeplab.training.optimizers import build_optimizer
+from axial_deeplab.training.parts import check_model
 from axial_deeplab.training.run import choose_precision, count_devices
 
 WARMUP_STEPS, TIMED_STEPS = 2, 3
@@ -30,7 +38,7 @@ class Cost(NamedTuple):
     peak_gib: float  # of one device's memory, or of this process on a CPU
 
 
-def estimate_cost(recipe: Recipe) -> Cost:
+def estimate_cost(recipe: AnyRecipe) -> Cost:
     """Time a few steps of one device on random images at the recipe's crop and batch size.
 
     Raises:
@@ -38,6 +46,7 @@ def estimate_cost(recipe: Recipe) -> Cost:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     world_size = count_devices(recipe)
+    check_model(recipe)
     check_graphable(recipe, world_size)
     fitted = fit_to_hardware(recipe, world_size)
     try:
@@ -48,7 +57,7 @@ def estimate_cost(recipe: Recipe) -> Cost:
     return Cost(fitted.iterations, seconds, images / seconds, measure_peak(device))
 
 
-def time_step(recipe: Recipe, device: torch.device) -> float:
+def time_step(recipe: AnyRecipe, device: torch.device) -> float:
     """Return the seconds of one forward and backward pass with an optimizer step."""
     num_classes = get_default_classes(recipe.model.name)
     model = build_network(recipe.model, num_classes).to(device)
@@ -56,20 +65,33 @@ def time_step(recipe: Recipe, device: torch.device) -> float:
         model.compile()
     optimizer = build_optimizer(model, recipe.optimizer)
     half = choose_precision(recipe) == "bf16-mixed"
-    batch = encode_batch(draw_batch(recipe, num_classes, device), recipe)
+    images, measure = prepare_step(recipe, num_classes, device)
     if recipe.cuda_graph:
-        replay_encoder(model, batch.images, bfloat16=half)
+        replay = replay_encoder if isinstance(recipe, Recipe) else replay_module
+        replay(model, images, bfloat16=half)
     started = 0.0
     for step in range(WARMUP_STEPS + TIMED_STEPS):
         if step == WARMUP_STEPS:
             started = _read_clock(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            output = model(batch.images)
-        losses = panoptic_loss(output, batch.targets, weights=recipe.loss.weights, top_k=recipe.loss.top_k)
+            output = model(images)
         optimizer.zero_grad()
-        losses["total"].backward()
+        measure(output).backward()
         optimizer.step()
     return (_read_clock(device) - started) / TIMED_STEPS
+
+
+def prepare_step(recipe: AnyRecipe, num_classes: int, device: torch.device) -> tuple[Tensor, Callable[[Any], Tensor]]:
+    """Return random images, and the function from the network's output for them to the loss."""
+    if isinstance(recipe, Recipe):
+        batch = encode_batch(draw_batch(recipe, num_classes, device), recipe)
+        weights, top_k = recipe.loss.weights, recipe.loss.top_k
+        return batch.images, lambda output: panoptic_loss(output, batch.targets, weights=weights, top_k=top_k)["total"]
+    shape = (recipe.batch_size, 3, recipe.augment.crop, recipe.augment.crop)
+    images = torch.randint(256, shape, dtype=torch.uint8, device=device)
+    labels = torch.arange(recipe.batch_size, device=device) % num_classes
+    normed = normalize_images(ClassBatch(images, labels, ()), recipe.preprocess).images
+    return normed, partial(compute_loss, labels=labels, smoothing=recipe.label_smoothing)
 
 
 def draw_batch(recipe: Recipe, num_classes: int, device: torch.device) -> Batch:

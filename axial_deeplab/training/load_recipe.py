@@ -7,12 +7,12 @@ from typing import Any
 import yaml
 
 from axial_deeplab.errors import InputError
-from axial_deeplab.serialization import from_plain, suggest, to_plain
-from axial_deeplab.training.config import Recipe
+from axial_deeplab.serialization import suggest, to_plain
+from axial_deeplab.training.kinds import AnyRecipe, build_recipe
 from axial_deeplab.training.recipes import RECIPES
 
 
-def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(source: str, overrides: Sequence[str] = ()) -> AnyRecipe:
     """Return a recipe by name, or from a YAML or JSON file, with overrides like `data.root=PATH` or `optimizer.lr=1e-4`.
 
     Raises:
@@ -29,7 +29,7 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("version"), float):  # 1.2 is a number to YAML
         data["version"] = str(data["version"])
-    return from_plain(Recipe, values, where=source)
+    return build_recipe(values, where=source)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class MeasuredRow:
         pq_stuff: Over stuff.
         ap: Average precision of instances.
         miou: Mean intersection over union of classes.
+        top1: Share of images classified rightly.
+        top5: Share whose class is among the five likeliest.
     """
 
     recipe: str
@@ -46,6 +48,8 @@ class MeasuredRow:
     pq_stuff: float | None = None
     ap: float | None = None
     miou: float | None = None
+    top1: float | None = None
+    top5: float | None = None
 
     def __post_init__(self) -> None:
         values = [value for value in self.scores if value is not None]
@@ -63,8 +67,8 @@ class MeasuredRow:
 
     @property
     def scores(self) -> Scores:
-        """The five scores."""
-        return Scores(self.pq, self.pq_things, self.pq_stuff, self.ap, self.miou)
+        """All of them."""
+        return Scores(self.pq, self.pq_things, self.pq_stuff, self.ap, self.miou, self.top1, self.top5)
 
 
 def read_measured(path: str | Path) -> tuple[MeasuredRow, ...]:
@@ -90,5 +94,5 @@ def read_own_rows() -> tuple[MeasuredRow, ...]:
 
 def format_scores(scores: Scores) -> str:
     """Return the scores that there are, such as "PQ 62.6, AP 34.9, mIoU 80.5"."""
-    names = ("PQ", "things", "stuff", "AP", "mIoU")
+    names = ("PQ", "things", "stuff", "AP", "mIoU", "top-1", "top-5")
     return ", ".join(f"{name} {value:.1f}" for name, value in zip(names, scores, strict=True) if value is not None)

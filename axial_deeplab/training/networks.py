@@ -9,8 +9,7 @@ from axial_deeplab.checkpoints.load import load_checkpoint
 from axial_deeplab.errors import InputError
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm, freeze_norms, synchronize_norms
 from axial_deeplab.models import build_model
-from axial_deeplab.models.catalog import SEGMENTERS
-from axial_deeplab.serialization import suggest
+from axial_deeplab.models.encoder import configure_encoder
 from axial_deeplab.training.config import ModelConfig
 
 
@@ -18,11 +17,10 @@ def build_network(config: ModelConfig, num_classes: int, *, world_size: int = 1)
     """Build the model, in training mode, for this number of processes; channels-last where there is a GPU.
 
     Raises:
-        InputError: If there is no such model, or the checkpoint to start from does not suit it.
+        InputError: If the checkpoint to start from does not suit it.
     """
-    if config.name not in SEGMENTERS:
-        raise InputError(f"model.name {config.name!r} is no segmentation model{suggest(config.name, list(SEGMENTERS))}")
     model = build_model(config.name, num_classes=num_classes)
+    configure_encoder(model.encoder, drop_path=config.drop_path, recompute=config.recompute)  # type: ignore[arg-type]
     if config.norm_momentum is not None:
         for module in model.modules():
             if isinstance(module, BatchNorm | SimilarityNorm):

@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import LambdaCallback
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from axial_deeplab.training.tasks import PanopticTask
+from axial_deeplab.training.training_task import TrainingTask
 
 REFRESH_SECONDS = 0.5 if sys.stderr.isatty() else 30.0
 
@@ -17,7 +17,7 @@ def make_progress_bar() -> LambdaCallback:
 
     def start(trainer: pl.Trainer, task: pl.LightningModule) -> None:
         nonlocal bar
-        assert isinstance(task, PanopticTask)
+        assert isinstance(task, TrainingTask)
         bar = tqdm(
             total=task.recipe.iterations,
             initial=trainer.global_step,
@@ -29,14 +29,14 @@ def make_progress_bar() -> LambdaCallback:
         )
 
     def update(trainer: pl.Trainer, task: pl.LightningModule, *_: object) -> None:
-        assert isinstance(task, PanopticTask)
+        assert isinstance(task, TrainingTask)
         if trainer.global_step % 10 == 0:
             bar.set_postfix(describe_step(task), refresh=False)
         bar.update(trainer.global_step - bar.n)
 
     def show_score(trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        assert isinstance(task, PanopticTask)
-        bar.write(f"step {trainer.global_step}: {describe_score(task)}", file=sys.stderr)
+        assert isinstance(task, TrainingTask)
+        bar.write(f"step {trainer.global_step}: {task.describe_score()}", file=sys.stderr)
 
     def stop(*_: object) -> None:
         bar.close()
@@ -50,17 +50,8 @@ def make_progress_bar() -> LambdaCallback:
     )
 
 
-def describe_step(task: PanopticTask) -> dict[str, str]:
+def describe_step(task: TrainingTask) -> dict[str, str]:
     """Return the losses of the latest step, images per second of all processes, and the share of time without data."""
     losses = {name: f"{float(loss):.3g}" for name, loss in task.losses.items()}
     speed = task.throughput.images_per_second * task.trainer.world_size
     return losses | {"images/s": f"{speed:.3g}", "waiting": f"{task.throughput.waiting_share:.0%}"}
-
-
-def describe_score(task: PanopticTask) -> str:
-    """Return the latest score in one line, in percent."""
-    groups = {name: task.measured[name] for name in ("All", "Things", "Stuff")}
-    return "  ".join(
-        f"{name} PQ {100 * group['pq']:.1f} (SQ {100 * group['sq']:.1f}, RQ {100 * group['rq']:.1f})"
-        for name, group in groups.items()
-    )

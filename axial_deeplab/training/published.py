@@ -14,6 +14,8 @@ class Scores(NamedTuple):
     pq_stuff: float | None = None
     ap: float | None = None
     miou: float | None = None
+    top1: float | None = None
+    top5: float | None = None
 
 
 class PaperRow(NamedTuple):

@@ -1,6 +1,6 @@
 """The experiments by name: one function each. A variant is `dataclasses.replace`, or an option on the command line.
 
-Our own stand here; those of the paper are a table in `paper_recipes`.
+Our own of segmentation stand here; those of the paper are tables in `paper_recipes` and `imagenet_recipes`.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,9 @@ from axial_deeplab.training.config import (
     Recipe,
     TargetConfig,
 )
+from axial_deeplab.training.flower_recipes import FLOWER_RECIPES
+from axial_deeplab.training.imagenet_recipes import IMAGENET_RECIPES
+from axial_deeplab.training.kinds import AnyRecipe
 from axial_deeplab.training.paper_recipes import PAPER_RECIPES
 
 
@@ -159,7 +162,7 @@ def _replace_model(recipe: Recipe, name: str, model: str) -> Recipe:
     return replace(recipe, name=name, model=replace(recipe.model, name=model))
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
+_OWN: dict[str, Callable[[], AnyRecipe]] = {
     recipe.__name__: recipe
     for recipe in (
         scenes_small,
@@ -170,5 +173,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         camvid_panoptic_deeplab_resnet50,
         coco_overfit,
     )
-} | PAPER_RECIPES
+}
+
+RECIPES: dict[str, Callable[[], AnyRecipe]] = {**_OWN, **FLOWER_RECIPES, **PAPER_RECIPES, **IMAGENET_RECIPES}
 """dict: Every experiment; `axial-deeplab train NAME` runs it."""

@@ -14,23 +14,23 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from axial_deeplab.checkpoints.load import CheckpointConfig, load_checkpoint, save_checkpoint
+from axial_deeplab.checkpoints.load import load_checkpoint, save_checkpoint
 from axial_deeplab.data.files import write_json
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import count_parameters
-from axial_deeplab.records import Category
-from axial_deeplab.serialization import to_plain
 from axial_deeplab.training.averaging import make_average
-from axial_deeplab.training.config import Recipe, describe_fit, describe_small_statistics, fit_to_hardware
+from axial_deeplab.training.config import RunConfig
 from axial_deeplab.training.cuda_graph import check_graphable
-from axial_deeplab.training.data_module import PanopticDataModule, open_datasets
+from axial_deeplab.training.hardware import describe_fit, describe_small_statistics, fit_to_hardware
+from axial_deeplab.training.kinds import AnyRecipe
 from axial_deeplab.training.networks import build_network
+from axial_deeplab.training.parts import prepare_parts
 from axial_deeplab.training.progress import make_progress_bar
 from axial_deeplab.training.run_folder import prepare_run
-from axial_deeplab.training.tasks import PanopticTask
+from axial_deeplab.training.training_task import TrainingTask
 
 
-def train(recipe: Recipe, output: str | Path, *, resume: bool = False) -> dict[str, Any]:
+def train(recipe: AnyRecipe, output: str | Path, *, resume: bool = False) -> dict[str, Any]:
     """Train a network and return what `result.json` holds.
 
     A killed run continues with `resume` from its last score, with the samples, learning rates and averages it would have
@@ -47,36 +47,35 @@ def train(recipe: Recipe, output: str | Path, *, resume: bool = False) -> dict[s
     output = Path(output)
     world_size = count_devices(recipe)
     check_graphable(recipe, world_size)
-    fitted = fit_to_hardware(recipe, world_size)
-    train_records, val_records = open_datasets(recipe.data)
-    if len(val_records) < world_size:
+    parts = prepare_parts(recipe)
+    fitted = fit_to_hardware(parts.recipe, world_size)
+    if parts.num_scored < world_size:
         raise InputError(
-            f"{len(val_records)} images to score cannot be shared by {world_size} processes: lower --devices"
+            f"{parts.num_scored} images to score cannot be shared by {world_size} processes: lower --devices"
         )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements
     pl.seed_everything(recipe.seed, verbose=False)
     last = output / "checkpoints" / "last.ckpt"
     resumes = resume and last.exists()
     start = replace(recipe.model, init=None) if resumes else recipe.model  # the weights are in the run itself by then
-    model = build_network(start, len(train_records.categories), world_size=world_size)
+    model = build_network(start, len(parts.categories), world_size=world_size)
     if recipe.compile:
         model.compile()
     rank_zero_only(prepare_run)(output, recipe, resume=resume, processes=world_size)
-    notes = (describe_fit(recipe, fitted, world_size), describe_small_statistics(recipe, world_size))
+    notes = (describe_fit(parts.recipe, fitted, world_size), describe_small_statistics(recipe, world_size))
     rank_zero_only(print)(*filter(None, notes), sep="\n", file=sys.stderr)
-    task = PanopticTask(model, fitted, describe_checkpoint(recipe, train_records.categories))
-    trainer = build_trainer(fitted, output, world_size)
-    data = PanopticDataModule(train_records, val_records, fitted)
-    fit(trainer, task, data, checkpoint=last if resumes else None)
+    task = parts.make_task(model, fitted)
+    trainer = build_trainer(fitted, output, world_size, monitor=task.MONITOR)
+    fit(trainer, task, parts.make_data(fitted), checkpoint=last if resumes else None)
     return finish(trainer, task, output)
 
 
-def count_devices(recipe: Recipe) -> int:
+def count_devices(recipe: RunConfig) -> int:
     """Return the number of processes that the recipe asks for, one for each GPU unless it says otherwise."""
     return recipe.devices or torch.cuda.device_count() or 1
 
 
-def choose_precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:
+def choose_precision(recipe: RunConfig) -> Literal["32-true", "bf16-mixed"]:
     """Resolve "auto" for the hardware at hand."""
     if recipe.precision != "auto":
         return recipe.precision
@@ -87,7 +86,7 @@ def choose_precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:
     )
 
 
-def build_trainer(recipe: Recipe, output: Path, world_size: int) -> pl.Trainer:
+def build_trainer(recipe: RunConfig, output: Path, world_size: int, *, monitor: str) -> pl.Trainer:
     """Build Lightning's loop for a fitted recipe. The whole run is one epoch of it, so a step is a step."""
     table = CSVLogger(output, name="logs", flush_logs_every_n_steps=1)
     loggers = [table, TensorBoardLogger(output, name="logs", version=table.version)]
@@ -104,7 +103,7 @@ def build_trainer(recipe: Recipe, output: Path, world_size: int) -> pl.Trainer:
         use_distributed_sampler=False,
         default_root_dir=output,
         logger=loggers,
-        callbacks=build_callbacks(recipe, output / "checkpoints"),
+        callbacks=build_callbacks(recipe, output / "checkpoints", monitor=monitor),
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -124,32 +123,21 @@ class MovableCheckpoint(ModelCheckpoint):
         super().load_state_dict(state)
 
 
-def build_callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
+def build_callbacks(recipe: RunConfig, folder: Path, *, monitor: str) -> list[Callback]:
     """Build the averaging, the stopping rule, the progress bar, and the two checkpoints, written after each score."""
     best = MovableCheckpoint(
-        folder, "best", monitor="val/pq", mode="max", enable_version_counter=False, save_on_train_epoch_end=False
+        folder, "best", monitor=monitor, mode="max", enable_version_counter=False, save_on_train_epoch_end=False
     )
     last = MovableCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=False)
     callbacks: list[Callback] = [make_progress_bar(), best, last]
     if recipe.patience:
-        callbacks.append(EarlyStopping("val/pq", mode="max", patience=recipe.patience))
+        callbacks.append(EarlyStopping(monitor, mode="max", patience=recipe.patience))
     if recipe.ema_decay:
         callbacks.append(WeightAveraging(multi_avg_fn=make_average(recipe.ema_decay)))
     return callbacks
 
 
-def describe_checkpoint(recipe: Recipe, categories: tuple[Category, ...]) -> CheckpointConfig:
-    """Return the config of the checkpoints of a run."""
-    return CheckpointConfig(
-        model=recipe.model.name,
-        categories=categories,
-        preprocess=to_plain(recipe.preprocess),
-        postprocess=to_plain(recipe.postprocess),
-        recipe=to_plain(recipe),
-    )
-
-
-def fit(trainer: pl.Trainer, task: PanopticTask, data: PanopticDataModule, *, checkpoint: Path | None) -> None:
+def fit(trainer: pl.Trainer, task: TrainingTask, data: pl.LightningDataModule, *, checkpoint: Path | None) -> None:
     """Run the loop from the beginning or from a checkpoint.
 
     Raises:
@@ -173,7 +161,7 @@ def fit(trainer: pl.Trainer, task: PanopticTask, data: PanopticDataModule, *, ch
             raise KeyboardInterrupt from None
 
 
-def finish(trainer: pl.Trainer, task: PanopticTask, output: Path) -> dict[str, Any]:
+def finish(trainer: pl.Trainer, task: TrainingTask, output: Path) -> dict[str, Any]:
     """Export the best weights, and record scores and costs in `result.json`."""
     model, config = load_checkpoint(output / "checkpoints" / "best.ckpt")
     recipe = task.recipe

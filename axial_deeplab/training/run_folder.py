@@ -18,14 +18,14 @@ import torch
 
 from axial_deeplab.data.files import write_json
 from axial_deeplab.errors import InputError
-from axial_deeplab.serialization import from_plain, to_plain
-from axial_deeplab.training.config import Recipe
+from axial_deeplab.serialization import to_plain
+from axial_deeplab.training.kinds import AnyRecipe, build_recipe
 
 MAY_CHANGE = ("data.root", "data.workers", "compile")
 """tuple: Fields that do not change what a resumed run computes, so they may differ from those it began with."""
 
 
-def prepare_run(output: Path, recipe: Recipe, *, resume: bool, processes: int = 1) -> None:
+def prepare_run(output: Path, recipe: AnyRecipe, *, resume: bool, processes: int = 1) -> None:
     """Record recipe, software and the number of processes in `output`.
 
     A folder whose run has not come to a first checkpoint is written anew: nothing in it can be continued.
@@ -47,9 +47,9 @@ def prepare_run(output: Path, recipe: Recipe, *, resume: bool, processes: int = 
     write_json(output / "versions.json", describe_versions() | {"processes": processes}, indent=2)
 
 
-def read_recipe(output: Path) -> Recipe:
+def read_recipe(output: Path) -> AnyRecipe:
     """Return the recipe that a run was started with."""
-    return from_plain(Recipe, read_record(output / "recipe.json"), where=str(output / "recipe.json"))
+    return build_recipe(read_record(output / "recipe.json"), where=str(output / "recipe.json"))
 
 
 def read_record(path: Path) -> Any:
@@ -66,10 +66,11 @@ def read_record(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as JSON: {error}") from None
 
 
-def list_differences(first: Recipe, second: Recipe) -> list[str]:
+def list_differences(first: AnyRecipe, second: AnyRecipe) -> list[str]:
     """Name the fields, as dotted paths, that make two recipes different runs."""
     ours, theirs = flatten(to_plain(first)), flatten(to_plain(second))
-    return [name for name in ours if ours[name] != theirs[name] and name not in MAY_CHANGE]
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    return [name for name in names if ours.get(name) != theirs.get(name) and name not in MAY_CHANGE]
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from axial_deeplab.models import SEGMENTERS, build_model, count_multiply_adds, count_parameters
-from axial_deeplab.training.config import fit_to_hardware
+from axial_deeplab.training.hardware import fit_to_hardware
 from axial_deeplab.training.paper_recipes import EXPERIMENTS, PAPER_RECIPES, Experiment
 from axial_deeplab.training.protocols import DEVICES, PROTOCOLS
 from axial_deeplab.training.published import ROWS, TITLES, PaperRow

@@ -10,7 +10,8 @@ import yaml
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import build_model
 from axial_deeplab.serialization import from_plain, to_plain
-from axial_deeplab.training.config import Recipe, describe_small_statistics, fit_to_hardware
+from axial_deeplab.training.config import Recipe
+from axial_deeplab.training.hardware import describe_small_statistics, fit_to_hardware
 from axial_deeplab.training.load_recipe import load_recipe
 from axial_deeplab.training.paper_recipes import PAPER_RECIPES
 from axial_deeplab.training.recipes import RECIPES
