@@ -21,9 +21,7 @@ SEGMENTATION = Scores._fields[:5]
 def run(arguments: list[str]) -> int:
     """Print the tables, or JSON."""
     parser = make_parser("recipes", "List the experiments with published and measured scores, in percent.")
-    parser.add_argument(
-        "--table", help=f"rows of one table: {', '.join([*CLASS_TITLES, *TITLES])} (5 is 5a and 5b)"
-    )
+    parser.add_argument("--table", help=f"rows of one table: {', '.join([*CLASS_TITLES, *TITLES])} (5 is 5a and 5b)")
     parser.add_argument("--measured", help="JSON file of scores of your own; docs/reproduce.md says what it holds")
     parser.add_argument("--json", action="store_true", help="print a list of objects instead of tables")
     options = parse(parser, arguments)

@@ -121,7 +121,7 @@ class BatchNorm(_RunningNorm):
 
     def _normalize_across_processes(self, x: Tensor) -> Tensor:
         dims = [0, *range(2, x.ndim)]
-        values = x.float()
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
         count = values.new_full((1,), x.numel() // x.shape[1])
         # The mean first, then deviations from it: squares minus a squared mean would cancel where the mean is large.
         total, count = _all_reduce(torch.cat([values.sum(dims), count])).split([x.shape[1], 1])

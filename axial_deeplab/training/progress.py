@@ -36,7 +36,8 @@ def make_progress_bar() -> LambdaCallback:
 
     def show_score(trainer: pl.Trainer, task: pl.LightningModule) -> None:
         assert isinstance(task, TrainingTask)
-        bar.write(f"step {trainer.global_step}: {task.describe_score()}", file=sys.stderr)
+        if trainer.is_global_zero:
+            bar.write(f"step {trainer.global_step}: {task.describe_score()}", file=sys.stderr)
 
     def stop(*_: object) -> None:
         bar.close()

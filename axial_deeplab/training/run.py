@@ -150,6 +150,8 @@ def fit(trainer: pl.Trainer, task: TrainingTask, data: pl.LightningDataModule, *
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable")
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+        # Scores are gathered before they are logged.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True")
         # Inside Lightning, nothing that a caller could change.
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
         try:

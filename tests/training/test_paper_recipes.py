@@ -62,7 +62,7 @@ def read_paper() -> Iterator[tuple[str, str, str, tuple[float | None, ...]]]:
 
 
 def test_rows_are_the_paper_s() -> None:
-    ours = [(row.table, row.recipe, row.scales, (row.params_m, row.multiply_adds_g, *row.scores)) for row in ROWS]
+    ours = [(row.table, row.recipe, row.scales, (row.params_m, row.multiply_adds_g, *row.scores[:5])) for row in ROWS]
     assert ours == list(read_paper())
     assert list(TITLES) == list(dict.fromkeys(row.table for row in ROWS))
 
