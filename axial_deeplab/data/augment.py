@@ -101,7 +101,11 @@ def jitter_color(image: Tensor, strength: float, generator: np.random.Generator)
         strength: In 0..1.
         generator: Source of the three factors.
     """
-    brightness, contrast, saturation = generator.uniform(1 - strength, 1 + strength, size=3).tolist()
+    return scale_color(image, *generator.uniform(1 - strength, 1 + strength, size=3).tolist())
+
+
+def scale_color(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+    """Multiply brightness, contrast and saturation of an image, uint8 [3, height, width], as `jitter_color` describes."""
     pixels = image.float().mul_(brightness)
     weights = torch.tensor((0.299, 0.587, 0.114))  # ITU-R BT.601 luma
     gray = torch.tensordot(weights, pixels, dims=1)  # [height, width]
