@@ -1,6 +1,8 @@
 """From a recipe of classification to batches: the samples that a step sees, and those that are scored."""
 
+import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import lightning.pytorch as pl
@@ -8,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from axial_deeplab.data.classification.augment import ClassAugmentConfig, augment_class
+from axial_deeplab.data.classification.augment import ClassAugmentConfig, augment_encoded
 from axial_deeplab.data.classification.image_tree import open_classified
 from axial_deeplab.data.classification.preprocess import ClassPreprocess
+from axial_deeplab.data.classification.readable import take_readable
 from axial_deeplab.data.classification.records import ClassifiedImage, ClassifiedImages
 from axial_deeplab.data.transforms import normalize_batch
 from axial_deeplab.errors import InputError
@@ -24,6 +27,7 @@ class ClassBatch(NamedTuple):
     images: Tensor  # [batch, 3, height, width]
     labels: Tensor  # int64 [batch]
     file_names: tuple[str, ...]
+    damaged: tuple[str, ...] = ()  # what was wrong with images in whose place others stand
 
 
 class ClassSamples(Dataset[ClassifiedImage]):
@@ -34,8 +38,11 @@ class ClassSamples(Dataset[ClassifiedImage]):
 
     def __getitem__(self, number: int) -> ClassifiedImage:
         index = locate_sample(number, length=len(self.records), seed=self.seed)
-        record = self.records[index]
-        return record._replace(image=augment_class(record.image, self.config, seed_torch(number, seed=self.seed)))
+        return take_readable(
+            self.records,
+            index,
+            lambda encoded: augment_encoded(encoded, self.config, seed_torch(number, seed=self.seed)),
+        )
 
 
 class ScoredImages(Dataset[ClassifiedImage]):
@@ -70,8 +77,8 @@ def seed_torch(number: int, *, seed: int) -> torch.Generator:
 
 def collate_images(records: Sequence[ClassifiedImage]) -> ClassBatch:
     """Join images of one size."""
-    images, labels, file_names = zip(*records, strict=True)
-    return ClassBatch(torch.stack(images), torch.tensor(labels), file_names)
+    images, labels, file_names, damaged = zip(*records, strict=True)
+    return ClassBatch(torch.stack(images), torch.tensor(labels), file_names, tuple(chain.from_iterable(damaged)))
 
 
 class ClassDataModule(pl.LightningDataModule):
@@ -82,6 +89,7 @@ class ClassDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.train_records, self.val_records, self.recipe = train_records, val_records, recipe
+        self.reported: set[str] = set()
 
     def train_dataloader(self) -> DataLoader[ClassifiedImage]:
         """Return the batches of the run that are left."""
@@ -116,7 +124,11 @@ class ClassDataModule(pl.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: ClassBatch, dataloader_idx: int) -> ClassBatch:
-        """Normalise images once they are on the device, outside of autocast."""
+        """Name damaged images, each once; normalise the others once they are on the device, outside of autocast."""
+        for problem in batch.damaged:
+            if problem not in self.reported:
+                self.reported.add(problem)
+                print(f"{' '.join(problem.split())}; another image stands in for it", file=sys.stderr)
         return normalize_images(batch, self.recipe.preprocess)
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from axial_deeplab.errors import InputError
 from axial_deeplab.models.catalog import get_default_classes
 from axial_deeplab.panoptic.losses import panoptic_loss
-from axial_deeplab.training.class_data_module import ClassBatch, normalize_images
+from axial_deeplab.training.class_config import ClassificationRecipe, resolve_epochs
+from axial_deeplab.training.class_data_module import ClassBatch, normalize_images, open_images
 from axial_deeplab.training.class_task import compute_loss
 from axial_deeplab.training.config import Recipe
 from axial_deeplab.training.cuda_graph import check_graphable, replay_encoder, replay_module
@@ -39,14 +40,16 @@ class Cost(NamedTuple):
 
 
 def estimate_cost(recipe: AnyRecipe) -> Cost:
-    """Time a few steps of one device on random images at the recipe's crop and batch size.
+    """Time a few steps of one device on random images at the recipe's crop and batch size; only epochs need the data set.
 
     Raises:
-        InputError: If they do not fit into the GPU's memory.
+        InputError: If they do not fit into the GPU's memory, or there are no images to count for epochs.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    world_size = count_devices(recipe)
     check_model(recipe)
+    if isinstance(recipe, ClassificationRecipe) and recipe.epochs:
+        recipe = resolve_epochs(recipe, len(open_images(recipe.data)[0]))
+    world_size = count_devices(recipe)
     check_graphable(recipe, world_size)
     fitted = fit_to_hardware(recipe, world_size)
     try:
