@@ -31,6 +31,8 @@ def replay_encoder(model: nn.Module, images: Tensor, *, bfloat16: bool) -> None:
     encoder = model.encoder
     assert isinstance(encoder, nn.Module)
     before = [buffer.clone() for buffer in encoder.buffers()]
+    # Gradients come from the stream of the capture and are added on the stream of the step; autograd waits for them, and warns.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16, cache_enabled=False):
         torch.cuda.make_graphed_callables(encoder, (images.clone(),), allow_unused_input=True)
     for buffer, value in zip(encoder.buffers(), before, strict=True):
