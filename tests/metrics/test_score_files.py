@@ -284,6 +284,9 @@ def test_classes_of_mapillary_that_are_not_evaluated_are_void(tmp_path: Path) ->
     assert score_files(truth, tmp_path / "semantic").semantic == report.semantic
     files = ["--ground-truth", str(truth), "--predictions", str(tmp_path / "predictions.json")]
     assert main(["score", *files, "--tasks", "panoptic", "--html", str(tmp_path / "report.html")]) == 0
+    (root / "config_v2.0.json").unlink()
+    with pytest.raises(InputError, match=r"config_v2\.0\.json cannot be read"):
+        score_files(truth, tmp_path / "predictions.json")
 
 
 def test_missing_evaluator_is_said_or_refused(

@@ -123,7 +123,7 @@ def check_classes(images: Sequence[Path], categories: Sequence[Category]) -> Non
 def read_truth(path: Path) -> PanopticJson:
     """Read the JSON of a truth to score against: of Mapillary Vistas with the classes that its configuration evaluates.
 
-    A file is one of theirs if it lies where they ship it, below a folder with the configuration of its version.
+    A file is one of theirs if it lies where they ship it, `ROOT/SPLIT/vVERSION/panoptic/`: the configuration is in ROOT.
 
     Raises:
         InputError: A file is absent or malformed, or they are of different versions.
@@ -131,9 +131,7 @@ def read_truth(path: Path) -> PanopticJson:
     for version, name in PANOPTIC_FILES.items():
         place = path.absolute().parents[:4]
         if path.name == name and len(place) == 4 and place[1].name == f"v{version}":
-            config = place[3] / f"config_v{version}.json"
-            if config.is_file():
-                return _read_json(path, read_classes(config))
+            return _read_json(path, read_classes(place[3] / f"config_v{version}.json"))
     return read_panoptic_json(path)
 
 
