@@ -15,7 +15,7 @@ COMMANDS = {
     "train": "train a network by a recipe",
     "evaluate": "segment a labeled dataset with a checkpoint and score it",
     "predict": "segment images with a checkpoint",
-    "score": "score predictions in COCO-panoptic format",
+    "score": "score prediction files on disk",
     "models": "list the networks with their sizes and costs",
     "stress": "score a checkpoint on images of other sizes",
     "recipes": "list the experiments with published and measured scores",
