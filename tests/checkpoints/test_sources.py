@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from axial_deeplab.checkpoints.load import TRAINER_KEY, load_checkpoint
 from axial_deeplab.checkpoints.sources import read_source
 from axial_deeplab.errors import InputError
-from tests.checkpoints.checkpoint_files import make_resnet_weights
+from axial_deeplab.serialization import to_plain
+from tests.checkpoints.checkpoint_files import make_resnet_weights, save_network
 
 
 def run_resnet(weights: dict[str, Tensor], x: Tensor) -> list[Tensor]:
@@ -65,6 +67,15 @@ def test_safetensors_without_a_classifier_and_with_leftovers(tmp_path: Path) -> 
     assert [name for name in source.weights if not name.startswith("encoder.")] == ["projector.weight"]
 
 
+def test_file_of_the_trainer_is_a_checkpoint(tmp_path: Path) -> None:
+    network, config = load_checkpoint(save_network(tmp_path / "folder", "axial_deeplab_nano", "sky", "road"))
+    state = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, TRAINER_KEY: to_plain(config)}, tmp_path / "best.ckpt")
+    source = read_source(tmp_path / "best.ckpt")
+    assert source.config == config
+    assert source.weights.keys() == network.state_dict().keys()
+
+
 class Code:
     """Runs a command where a pickle is trusted."""
 
@@ -88,6 +99,8 @@ def test_foreign_and_damaged_files_are_refused_in_one_line(tmp_path: Path) -> No
     torch.save(weights, tmp_path / "whole.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:100_000])
     (tmp_path / "text.pth").write_text("no tensors")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "flipped.pth").write_bytes((tmp_path / "old.pth").read_bytes().replace(b"storage", b"st\xffrage"))
     (tmp_path / "text.safetensors").write_text("no tensors")
     torch.save({name: value for name, value in weights.items() if ".conv3." not in name}, tmp_path / "basic.pth")
     torch.save({name: value for name, value in weights.items() if name != "bn1.bias"}, tmp_path / "lacks.pth")
@@ -97,6 +110,7 @@ def test_foreign_and_damaged_files_are_refused_in_one_line(tmp_path: Path) -> No
         "absent.pth": "does not exist",
         "cut.pth": "damaged",
         "text.pth": "damaged",
+        "flipped.pth": "damaged",
         "text.safetensors": "cannot be read as safetensors",
         "basic.pth": "no ResNet-50 either",
         "lacks.pth": "stem.0.norm.bias is missing",
