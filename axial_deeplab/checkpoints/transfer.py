@@ -19,12 +19,8 @@ CLASS_LAYERS = ("semantic_head.predict.", "fc.")
 LEAST_SHARE = 0.01
 """float: Share of the parameters below which what fits is taken for a coincidence."""
 
-ABSENT, SHAPE, CLASSES, NEW_CONVOLUTION = (
-    "not in the checkpoint",
-    "other shape",
-    "other classes",
-    "norm of a convolution that is new",
-)
+ABSENT, SHAPE, CLASSES = "not in the checkpoint", "other shape", "other classes"
+NEW_WEIGHT = "belongs to a weight that is new"
 
 
 class Match(NamedTuple):
@@ -52,11 +48,7 @@ def transfer_weights(
     """
     classes = None if source.config is None else match_classes(categories, source.config.categories)
     own = model.state_dict()
-    matches = {name: match_tensor(name, value, source.weights.get(name), classes) for name, value in own.items()}
-    for name in own:
-        conv = re.sub(r"\.norm\.\w+$", ".conv.weight", name)
-        if conv != name and conv in matches and matches[conv].value is None and matches[name].value is not None:
-            matches[name] = Match(None, NEW_CONVOLUTION, 0.0)
+    matches = match_tensors(own, source.weights, classes)
     values = {name: match.value for name, match in matches.items() if match.value is not None}
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     share = compute_share(matches, sizes)
@@ -97,6 +89,27 @@ def match_classes(categories: Sequence[Category], others: Sequence[Category]) ->
         for index, name in enumerate(names)
         if names.count(name) == other_names.count(name) == 1
     }
+
+
+def match_tensors(own: dict[str, Tensor], given: dict[str, Tensor], classes: dict[int, int] | None) -> dict[str, Match]:
+    """Return what every tensor of a network starts from; see `match_tensor`.
+
+    Norms, biases and position tables come together with the weight that they belong to, or not at all: small ones fit by
+    coincidence.
+    """
+    matches = {name: match_tensor(name, value, given.get(name), classes) for name, value in own.items()}
+    for name, match in matches.items():
+        weight = matches.get(find_weight(name))
+        if match.value is not None and weight is not None and weight.value is None:
+            matches[name] = Match(None, weight.reason if weight.reason == CLASSES else NEW_WEIGHT, 0.0)
+    return matches
+
+
+def find_weight(name: str) -> str:
+    """Return the name of the weight that a tensor belongs to, its own if it is one."""
+    name = re.sub(r"\.norm\.\w+$", ".conv.weight", name)
+    name = re.sub(r"\.((qkv|similarity|retrieved)_norm\.\w+|(query|key|value)_table)$", ".qkv.weight", name)
+    return re.sub(r"\.bias$", ".weight", name)
 
 
 def match_tensor(name: str, own: Tensor, given: Tensor | None, classes: dict[int, int] | None) -> Match:

@@ -27,6 +27,12 @@ def start(model: nn.Module, path: str | Path, *classes: str, crop: tuple[int, in
     return transfer_weights(model, read_source(path), make_categories(*classes), crop=crop)
 
 
+def build_axial(max_distance: int) -> nn.Module:
+    layer = AxialAttention(16, "height", key_dim=2, value_dim=4, num_heads=4, max_distance=max_distance)
+    encoder = Encoder(build_conv_stem(16, max_pool=False), [nn.Sequential(layer)], strides=[2], channels=[16])
+    return Classifier(encoder, 2)
+
+
 def test_segmenter_starts_from_a_classifier_of_the_same_encoder(tmp_path: Path) -> None:
     path = save_network(tmp_path / "a", "resnet50", "rose", "tulip")
     model = build_model("panoptic_deeplab_resnet50_projection", 3)
@@ -99,7 +105,7 @@ def test_plain_resnet_starts_both_kinds(tmp_path: Path) -> None:
     assert (report.loaded, report.left, report.unused) == (report.tensors, {}, [])
     assert torch.equal(classifier.encoder.stages[2][5].conv.norm.running_var, weights["layer3.5.bn2.running_var"])
     other = start(build_model("resnet50", 3), tmp_path / "resnet50.pth", "a", "b", "c")
-    assert other.left == {"fc.weight": "other shape", "fc.bias": "other shape"}
+    assert other.left == dict.fromkeys(("fc.weight", "fc.bias"), "other shape")
 
 
 def test_norm_stays_with_its_convolution() -> None:
@@ -109,8 +115,20 @@ def test_norm_stays_with_its_convolution() -> None:
     report = transfer_weights(build_model("resnet50", 2), source, make_categories("a", "b"))
     place = "encoder.stages.0.0.conv"
     assert report.left == {f"{place}.conv.weight": "other shape"} | {
-        f"{place}.norm.{name}": transfer.NEW_CONVOLUTION for name in ("weight", "bias", "running_mean", "running_var")
+        f"{place}.norm.{name}": transfer.NEW_WEIGHT for name in ("weight", "bias", "running_mean", "running_var")
     }
+
+
+def test_rest_of_a_layer_stays_with_its_weight() -> None:
+    given = build_axial(4)
+    source = Source("a", given.encoder, dict(given.state_dict()), None)
+    source.weights["encoder.stages.0.0.qkv.weight"] = torch.zeros(1)
+    source.weights["fc.weight"] = torch.zeros(2, 5)
+    report = transfer_weights(build_axial(4), source, make_categories("a", "b"))
+    layer = {name for name in given.state_dict() if name.startswith(("encoder.stages.0.0.", "fc."))}
+    assert set(report.left) == layer
+    assert report.left["fc.bias"] == report.left["encoder.stages.0.0.query_table"] == transfer.NEW_WEIGHT
+    assert report.tables == []
 
 
 @pytest.mark.parametrize("distance", [3, 20])
@@ -128,12 +146,6 @@ def test_layer_with_tables_of_another_length_computes_the_same(distance: int) ->
     short, long = torch.randn(1, 8, 2, 4), torch.randn(1, 8, 2, 17)
     for x in (short, long) if distance > 9 else (short,):  # a shorter table gives up distances
         assert torch.equal(target(x), source(x))
-
-
-def build_axial(max_distance: int) -> nn.Module:
-    layer = AxialAttention(16, "height", key_dim=2, value_dim=4, num_heads=4, max_distance=max_distance)
-    encoder = Encoder(build_conv_stem(16, max_pool=False), [nn.Sequential(layer)], strides=[2], channels=[16])
-    return Classifier(encoder, 2)
 
 
 def test_tables_are_copied_by_distance_and_repeated_rows_named() -> None:
