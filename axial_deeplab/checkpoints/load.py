@@ -1,7 +1,6 @@
 """Checkpoints of this package: a folder with `model.safetensors` and `config.json`, or what the trainer saves (`.ckpt`)."""
 
 import json
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -119,13 +118,22 @@ def _read_folder(folder: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
     return read_config(values, where=str(folder / CONFIG)), weights
 
 
-def _read_trainer_file(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+def read_tensor_file(path: Path) -> Any:
+    """Return what `torch.save` wrote, read as tensors and plain values: a pickle with code in it is refused unread.
+
+    Raises:
+        InputError: If there is no file, it is damaged, or it holds more than that.
+    """
     if not path.is_file():
         raise InputError(f"{path} does not exist: give a checkpoint folder or a trainer's .ckpt")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged pickle can raise anything
         raise InputError(f"{path} is not a checkpoint, or is damaged: it is no file of PyTorch tensors") from None
+
+
+def _read_trainer_file(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    saved = read_tensor_file(path)
     if not isinstance(saved, dict) or TRAINER_KEY not in saved:
         raise InputError(f"{path} was not written by axial-deeplab: it has no checkpoint config")
     prefix = "model."

@@ -15,7 +15,7 @@ from axial_deeplab.training.config import Recipe
 from axial_deeplab.training.load_recipe import load_recipe
 from axial_deeplab.training.recipes import RECIPES
 
-OWN_OPTIONS = ("recipe", "config", "output", "resume", "estimate", "print_config")
+OWN_OPTIONS = ("recipe", "config", "output", "resume", "estimate", "print_config", "init", "freeze")
 
 
 def run(arguments: list[str]) -> int:
@@ -25,7 +25,9 @@ def run(arguments: list[str]) -> int:
     base = load_recipe(arguments[0]) if not arguments[0].startswith("-") else RECIPES["scenes_small"]()
     options = parse(make_train_parser(base), order_arguments(arguments, base.name)).as_dict()
     fields = {name: value for name, value in options.items() if name not in OWN_OPTIONS}
-    recipe = from_plain(Recipe, to_plain(fields), where=arguments[0])
+    values = to_plain(fields)
+    values["model"] |= {name: options[name] for name in ("init", "freeze") if options[name] is not None}
+    recipe = from_plain(Recipe, values, where=arguments[0])
     if options["print_config"]:
         print(yaml.safe_dump(to_plain(recipe), sort_keys=False), end="")
         return 0
@@ -64,6 +66,8 @@ def make_train_parser(base: Recipe) -> ArgumentParser:
     )
     parser.add_argument("--output", help="folder of the run (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="continue a killed run, or begin it if there is none")
+    parser.add_argument("--init", metavar="CKPT", help="weights to start from, short for --model.init")
+    parser.add_argument("--freeze", choices=("none", "encoder", "norms"), help="what stays, short for --model.freeze")
     parser.add_argument("--estimate", action="store_true", help="measure a few steps on random data; train nothing")
     parser.add_argument("--print-config", action="store_true", help="print the recipe with all changes; train nothing")
     parser.add_class_arguments(Recipe)

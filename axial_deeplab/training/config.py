@@ -24,12 +24,15 @@ class ModelConfig:
             running statistics, for batches too small to have their own.
         norm_momentum: Share of each batch in the running statistics; `None` keeps the model's own.
         init: Checkpoint whose weights to start from, where names and shapes agree; `None` starts at random.
+        freeze: What does not learn: "encoder" keeps the encoder as it starts, "norms" the scales, shifts and statistics of
+            its norms.
     """
 
     name: str = "axial_deeplab_s"
     norm: Literal["batch", "frozen"] = "batch"
     norm_momentum: float | None = None
     init: str | None = None
+    freeze: Literal["none", "encoder", "norms"] = "none"
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class OptimizerConfig:
     Attributes:
         name: The algorithm; "sgd" uses Nesterov momentum 0.9.
         lr: Base learning rate at the recipe's reference batch.
+        trunk_rate: Factor on the learning rate of the encoder; below 1 for one that starts from a checkpoint.
         weight_decay: On all parameters but norms, biases and position tables.
         warmup: Iterations of linear warm-up at the reference batch.
         poly_power: Exponent of the polynomial decay.
@@ -120,6 +124,7 @@ class OptimizerConfig:
 
     name: Literal["adam", "adamw", "radam", "sgd"] = "adam"
     lr: float = 1e-3
+    trunk_rate: float = 1.0
     weight_decay: float = 0.0
     warmup: int = 0
     poly_power: float = 0.9
@@ -179,7 +184,8 @@ class Recipe:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must lie in 0 .. 1, 1 excluded, got {self.ema_decay}")
-        for name, value in (("optimizer.lr", self.optimizer.lr), ("targets.sigma", self.targets.sigma)):
+        rates = (("optimizer.lr", self.optimizer.lr), ("optimizer.trunk_rate", self.optimizer.trunk_rate))
+        for name, value in (*rates, ("targets.sigma", self.targets.sigma)):
             if not value > 0:
                 raise InputError(f"{name} must be positive, got {value}")
         shares = (("loss.top_k", self.loss.top_k), ("optimizer.lookahead_rate", self.optimizer.lookahead_rate))
@@ -189,6 +195,10 @@ class Recipe:
         for name, value in (("data.workers", self.data.workers), ("optimizer.lookahead", self.optimizer.lookahead)):
             if value < 0:
                 raise InputError(f"{name} starts at 0, got {value}")
+        if self.model.freeze != "none" and self.model.init is None:
+            raise InputError("model.freeze would keep random weights: give it model.init, a checkpoint to start from")
+        if self.model.freeze == "encoder" and self.optimizer.trunk_rate != 1:
+            raise InputError("optimizer.trunk_rate goes with an encoder that learns, not with model.freeze encoder")
         if self.cuda_graph and (self.accumulate > 1 or self.compile):
             raise InputError(
                 "cuda_graph goes neither with accumulate, whose gradients it would overwrite, nor with compile"

@@ -4,7 +4,6 @@ import logging
 import signal
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from axial_deeplab.training.averaging import make_average
 from axial_deeplab.training.config import Recipe, describe_fit, describe_small_statistics, fit_to_hardware
 from axial_deeplab.training.cuda_graph import check_graphable
 from axial_deeplab.training.data_module import PanopticDataModule, open_datasets
-from axial_deeplab.training.networks import build_network
+from axial_deeplab.training.networks import build_network, start_from
 from axial_deeplab.training.progress import make_progress_bar
 from axial_deeplab.training.run_folder import prepare_run
 from axial_deeplab.training.tasks import PanopticTask
@@ -57,11 +56,15 @@ def train(recipe: Recipe, output: str | Path, *, resume: bool = False) -> dict[s
     pl.seed_everything(recipe.seed, verbose=False)
     last = output / "checkpoints" / "last.ckpt"
     resumes = resume and last.exists()
-    start = replace(recipe.model, init=None) if resumes else recipe.model  # the weights are in the run itself by then
-    model = build_network(start, len(train_records.categories), world_size=world_size)
+    model = build_network(recipe.model, len(train_records.categories), world_size=world_size)
+    # A run that resumes has its weights itself.
+    transferred = None if resumes else start_from(model, recipe, train_records.categories)
     if recipe.compile:
         model.compile()
     rank_zero_only(prepare_run)(output, recipe, resume=resume, processes=world_size)
+    if transferred is not None:
+        rank_zero_only(write_json)(output / "init.json", to_plain(transferred), indent=2)
+        rank_zero_only(print)(transferred.describe(), file=sys.stderr)
     notes = (describe_fit(recipe, fitted, world_size), describe_small_statistics(recipe, world_size))
     rank_zero_only(print)(*filter(None, notes), sep="\n", file=sys.stderr)
     task = PanopticTask(model, fitted, describe_checkpoint(recipe, train_records.categories))
