@@ -1,7 +1,7 @@
 """deeplab2's variables: their names in every form, and a reader that hands each out once."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,21 +61,25 @@ class VariableReader:
         """Return whether there is a variable of this canonical name."""
         return name in self.variables
 
-    def get_shape(self, name: str) -> torch.Size:
-        """Return the shape of a variable that must be there."""
+    def get_shape(self, name: str, ndim: int | None = None) -> torch.Size:
+        """Return the shape of a variable that must be there, with `ndim` dimensions."""
         if name not in self.variables:
             raise ValueError(f"not a deeplab2 network: variable {name} is missing")
-        return self.variables[name].shape
+        shape = self.variables[name].shape
+        if ndim not in (None, len(shape)):
+            raise ValueError(f"variable {name} has shape {tuple(shape)}, expected {ndim} dimensions")
+        return shape
 
-    def count(self, pattern: str) -> int:
-        """Return how many different numbers the one group of `pattern` takes."""
-        return len({match[1] for match in (re.match(pattern, name) for name in self.variables) if match})
+    def find(self, pattern: str) -> list[str]:
+        """Return the names that begin with a pattern, sorted."""
+        return sorted(name for name in self.variables if re.match(pattern, name))
 
-    def copy(self, name: str, target: Tensor, transform: Callable[[Tensor], Tensor] = lambda value: value) -> None:
-        """Copy a variable, rearranged by `transform`, into a parameter or buffer."""
-        self.get_shape(name)
-        value = transform(self.variables[name])
-        if value.numel() != target.numel():
+    def copy(self, name: str, target: Tensor, order: tuple[int, ...] | None = None) -> None:
+        """Copy a variable into a parameter or buffer; its dimensions are brought to `order`, where that is given."""
+        self.get_shape(name, None if order is None else len(order))
+        value = self.variables[name]
+        value = value if order is None else value.permute(order)
+        if value.numel() != target.numel() or (value.ndim == target.ndim and value.shape != target.shape):
             raise ValueError(f"variable {name} has shape {tuple(value.shape)}, expected {tuple(target.shape)}")
         with torch.no_grad():
             target.copy_(value.reshape(target.shape))
@@ -97,19 +101,19 @@ class VariableReader:
         else:
             assert isinstance(module, nn.Conv2d)
             assert module.bias is not None
-            self.copy(f"{path}/kernel", module.weight, lambda value: value.permute(3, 2, 0, 1))
+            self.copy(f"{path}/kernel", module.weight, (3, 2, 0, 1))
             self.copy(f"{path}/bias", module.bias)
 
     def _fill_conv(self, path: str, module: ConvNorm) -> None:
         if module.conv.groups > 1:
             depthwise = f"{path}/depthwise_conv/depthwise_kernel"
-            self.copy(depthwise, module.conv.weight, lambda value: value.permute(2, 3, 0, 1))
+            self.copy(depthwise, module.conv.weight, (2, 3, 0, 1))
         else:
-            self.copy(f"{path}/conv/kernel", module.conv.weight, lambda value: value.permute(3, 2, 0, 1))
+            self.copy(f"{path}/conv/kernel", module.conv.weight, (3, 2, 0, 1))
         self._copy_norm(f"{path}/batch_norm", module.norm)
 
     def _fill_attention(self, path: str, module: AxialAttention) -> None:
-        self.copy(f"{path}/qkv_kernel", module.qkv.weight, lambda value: value.T)
+        self.copy(f"{path}/qkv_kernel", module.qkv.weight, (1, 0))
         for name, table in zip(("query", "key", "value"), module.tables, strict=True):
             if table is not None:
                 self.copy(f"{path}/{name}_rpe/embeddings", table)
