@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "movi
 # Entries of a training checkpoint that are no weights, and the stacked decoder of MaX-DeepLab-L, which no output reads.
 _NOT_WEIGHTS = re.compile(r"(^|/)_?(global_step|save_counter|optimizer|CHECKPOINTABLE_OBJECT_GRAPH)|\.OPTIMIZER_SLOT")
 _UNUSED = re.compile(r"^encoder/decoder_stage")
+_NETWORK = re.compile(r"^(encoder|semantic_decoder|instance_decoder|semantic_head|instance_\w+_head)/")
+
+Kind = Literal["network", "training", "stacked decoder", "foreign"]
 
 
 def canonicalize(name: str) -> str:
@@ -37,12 +40,26 @@ def _name_last_layer(match: re.Match[str]) -> str:
     return f"{match[1] if match[1].endswith('head') else match[1] + '_head'}/final_conv/"
 
 
+def classify(name: str) -> Kind:
+    """Say what a variable belongs to, by its name in any form.
+
+    "training" are optimizer slots, counters and the object graph; "stacked decoder" is that of MaX-DeepLab-L, which no output
+    reads; "foreign" is anything that deeplab2's panoptic networks do not have.
+    """
+    canonical = canonicalize(name)
+    if _NOT_WEIGHTS.search(name) or _NOT_WEIGHTS.search(canonical):
+        return "training"
+    if _UNUSED.match(canonical):
+        return "stacked decoder"
+    return "network" if _NETWORK.match(canonical) else "foreign"
+
+
 def canonicalize_all(variables: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights among `variables` as tensors by canonical name."""
     named: dict[str, Tensor] = {}
     for original, value in variables.items():
         name = canonicalize(original)
-        if _NOT_WEIGHTS.search(original) or _NOT_WEIGHTS.search(name) or _UNUSED.match(name):
+        if classify(original) in ("training", "stacked decoder"):
             continue
         if name in named:
             raise ValueError(f"two variables are called {name}")

@@ -3,8 +3,9 @@
 `PLANS` describes deeplab2's networks that have a name here, and `find_plan` gives a described network its name back.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from axial_deeplab.layers.normalization import configure_norms
 from axial_deeplab.models.axial_deeplab import PanopticDeepLab
 from axial_deeplab.models.axial_resnet import AxialResNetConfig, build_axial_resnet
 from axial_deeplab.models.classifier import Classifier
+from axial_deeplab.models.classifiers import AUTHORS
 from axial_deeplab.models.decoder import INSTANCE_DECODER, SEMANTIC_DECODER, DecoderConfig
 from axial_deeplab.models.hybrid_resnet import (
     EncoderPlan,
@@ -62,6 +64,15 @@ PLANS: dict[str, PanopticPlan] = {
 """MaX-DeepLab-L's trunk is that of Axial-SWideRNet-(1,1,1): its stacked decoder reaches no output and is left out."""
 
 
+AUTHORS_PLANS: dict[str, AxialResNetConfig] = {
+    "authors_axial26s": replace(AUTHORS, width=0.5, blocks=(1, 2, 4, 1)),
+    "authors_axial50s": replace(AUTHORS, width=0.5),
+    "authors_axial50m": replace(AUTHORS, width=0.75),
+    "authors_axial50l": AUTHORS,
+}
+"""The authors' classifiers, for those who find one by its shapes."""
+
+
 def build_panoptic(plan: PanopticPlan, num_classes: int) -> PanopticDeepLab:
     """Build the network of a plan with random weights."""
 
@@ -83,6 +94,13 @@ def build_authors(config: AxialResNetConfig, num_classes: int) -> Classifier:
     model = Classifier(build_axial_resnet(config), num_classes)
     configure_norms(model, eps=1e-5, momentum=0.1, correction=1)
     return model
+
+
+DESCRIBED: dict[str, tuple[type, Callable[[Any, int], nn.Module]]] = {
+    "deeplab2_described": (PanopticPlan, build_panoptic),
+    "authors_described": (AxialResNetConfig, build_authors),
+}
+"""Networks without a name of their own: the dataclass of the description, and the builder that takes it and the classes."""
 
 
 def find_plan(plan: PanopticPlan, *, encoder_only: bool = False) -> str | None:
