@@ -66,13 +66,30 @@ def recognize_official_pytorch(state_dict: Mapping[str, Any]) -> tuple[Classifie
     try:
         config = _infer_config(weights)
         model = build_authors(config, weights["fc.weight"].shape[0])
-        model.load_state_dict(convert_weights(weights, config.attention.num_heads))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise ValueError(f"weights do not fit the authors' classifier: {lines[min(1, len(lines) - 1)]}") from error
-    except (LookupError, ZeroDivisionError) as error:
-        raise ValueError(f"not a classifier of the authors' PyTorch code: {error} is missing") from error
+        _fill(model, weights, config.attention.num_heads)
+    except (RuntimeError, LookupError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"not a classifier of the authors' PyTorch code: its shapes do not fit ({reason})") from error
     return model.eval(), config
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], num_heads: int) -> None:
+    """Copy every weight to its place; raise a ValueError that names those that have none, or do not fit."""
+    state = model.state_dict()
+    converted: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        parts = convert_weights({name: value}, num_heads)
+        converted |= parts
+        for ours, part in parts.items():
+            if ours not in state:
+                raise ValueError(f"weight {name} has no place in this network")
+            if part.shape != state[ours].shape:
+                raise ValueError(
+                    f"weight {name} has shape {tuple(value.shape)}, not that of {tuple(state[ours].shape)}"
+                )
+    if missing := sorted(state.keys() - converted.keys()):
+        raise ValueError(f"{len(missing)} weights are missing, such as that of {missing[0]}")
+    model.load_state_dict(converted)
 
 
 def _infer_config(weights: Mapping[str, Tensor]) -> AxialResNetConfig:

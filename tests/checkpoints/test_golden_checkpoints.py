@@ -1,4 +1,4 @@
-"""Checkpoints on disk, written by the public implementations: file in, the reference's outputs out, through the command line."""
+"""Checkpoints on disk as the public implementations write them: a file into the command line, the reference's outputs out."""
 
 import json
 from pathlib import Path
