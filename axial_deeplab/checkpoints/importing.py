@@ -38,6 +38,9 @@ _POSTPROCESS = {
 """dict: deeplab2's settings for its two datasets; other classes take those of Cityscapes."""
 
 
+_PASSED_OVER = {"state of the training": "training", "stacked decoder that no output reads": "stacked decoder"}
+
+
 @dataclass(frozen=True)
 class Settings:
     """What no variable of deeplab2 records: stride of the deepest feature, dilations and averaging window of ASPP."""
@@ -173,40 +176,48 @@ def import_deeplab2(
         variables = read_bundle(prefix, lambda name: kinds[name] == "network")
         files = [source] if source.is_file() and prefix.parent != source.parent else list_files(prefix)
         recipe = _describe_origin("deeplab2", files, origin)
-    has_heads = any(canonicalize(name).startswith("semantic_decoder/") for name in variables)
-    network = _recognize(source, variables, None if has_heads else len(load_classes(classes or "cityscapes")), settings)
+    network = _recognize(source, variables, classes, settings)
+    num_used = len(variables)
+    del variables  # of the largest network two gigabytes, which writing needs
     class_list = choose_segment_classes(classes, network.model.num_classes)  # type: ignore[arg-type]
-    stacked = [name for name, kind in kinds.items() if kind == "stacked decoder"]
-    name = find_plan(network.plan, encoder_only=not has_heads)
-    if stacked and name == "deeplab2_axial_swidernet_1_1_1":
-        name = "deeplab2_max_deeplab_l_backbone"  # the same trunk below another decoder
-    config = CheckpointConfig(
-        model=name or "deeplab2_described",
-        categories=class_list.categories,
-        preprocess=to_plain(Preprocess(641 if class_list.source == "coco" else None, mean=(0.5,) * 3, std=(0.5,) * 3)),
-        postprocess=_POSTPROCESS.get(class_list.source, _POSTPROCESS["cityscapes"]),
-        void_class=class_list.void_class,
-        architecture=None if name else to_plain(network.plan),
-        untrained=() if has_heads else HEADS,
-        recipe=recipe,
-    )
+    passed_over = {
+        label: [name for name, kind in kinds.items() if kind == wanted] for label, wanted in _PASSED_OVER.items()
+    }
+    config = _describe_deeplab2(network, class_list, recipe, has_stack="stacked decoder" in kinds.values())
     save_checkpoint(output, network.model, config)
-    training = [name for name, kind in kinds.items() if kind == "training"]
-    passed_over = {"state of the training": training, "stacked decoder that no output reads": stacked}
     return ImportReport(
         config.model,
         _count(network.model),
         class_list,
-        len(variables),
-        {kind: names for kind, names in passed_over.items() if names},
+        num_used,
+        {label: names for label, names in passed_over.items() if names},
         [name for name, kind in kinds.items() if kind == "foreign"],
         config.untrained,
     )
 
 
-def _recognize(
-    source: Path, variables: dict[str, Any], num_classes: int | None, settings: Settings
-) -> RecognizedNetwork:
+def _describe_deeplab2(
+    network: RecognizedNetwork, class_list: ClassList, recipe: dict[str, Any], *, has_stack: bool
+) -> CheckpointConfig:
+    name = find_plan(network.plan, encoder_only=not network.has_heads)
+    if has_stack and name == "deeplab2_axial_swidernet_1_1_1":
+        name = "deeplab2_max_deeplab_l_backbone"  # the same trunk below another decoder
+    longest_side = 641 if class_list.source == "coco" else None
+    return CheckpointConfig(
+        model=name or "deeplab2_described",
+        categories=class_list.categories,
+        preprocess=to_plain(Preprocess(longest_side, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))),
+        postprocess=_POSTPROCESS.get(class_list.source, _POSTPROCESS["cityscapes"]),
+        void_class=class_list.void_class,
+        architecture=None if name else to_plain(network.plan),
+        untrained=() if network.has_heads else HEADS,
+        recipe=recipe,
+    )
+
+
+def _recognize(source: Path, variables: dict[str, Any], classes: str | None, settings: Settings) -> RecognizedNetwork:
+    has_heads = any(canonicalize(name).startswith("semantic_decoder/") for name in variables)
+    num_classes = None if has_heads else len(load_classes(classes or "cityscapes"))
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # for heads that the checkpoint lacks
