@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from axial_deeplab.checkpoints.deeplab2_plan import infer_encoder, infer_panoptic
+from axial_deeplab.checkpoints.deeplab2_plan import infer_encoder, infer_panoptic, set_aspp
 from axial_deeplab.checkpoints.deeplab2_variables import VariableReader, canonicalize_all
 from axial_deeplab.layers.aspp import ASPP
 from axial_deeplab.layers.convolution import ConvNorm
@@ -19,7 +19,7 @@ from axial_deeplab.models.decoder import Decoder
 from axial_deeplab.models.encoder import Encoder
 from axial_deeplab.models.heads import Head
 from axial_deeplab.models.hybrid_resnet import build_planned_encoder
-from axial_deeplab.models.planned import PanopticPlan, build_panoptic
+from axial_deeplab.models.planned import PanopticPlan, build_panoptic, complete_plan
 from axial_deeplab.models.resnet import BasicBlock, BottleneckBlock
 
 
@@ -75,7 +75,10 @@ def recognize_deeplab2(
     reader = VariableReader(named)
     encoder = infer_encoder(reader, output_stride)
     has_heads = any(name.startswith("semantic_decoder/") for name in named)
-    plan = infer_panoptic(reader, encoder, aspp_rates, aspp_pool) if has_heads else PanopticPlan(encoder)
+    if has_heads:
+        plan = infer_panoptic(reader, encoder, aspp_rates, aspp_pool)
+    else:
+        plan = set_aspp(complete_plan(encoder), aspp_rates, aspp_pool)
     model: nn.Module
     if has_heads:
         found = reader.get_shape("semantic_head/final_conv/kernel", 4)[3]

@@ -1,6 +1,7 @@
 """Read the plan of a deeplab2 network off the names and shapes of its variables."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from axial_deeplab.checkpoints.deeplab2_variables import VariableReader
@@ -85,10 +86,13 @@ def infer_panoptic(
         semantic=_infer_decoder(reader, "semantic_decoder"),
         instance=_infer_decoder(reader, "instance_decoder"),
         head_channels=(first, second, third),
-        aspp_rates=tuple(aspp_rates) if has_aspp else PanopticPlan.aspp_rates,
-        aspp_pool=aspp_pool if has_aspp else None,
     )
-    return plan
+    return set_aspp(plan, aspp_rates, aspp_pool)
+
+
+def set_aspp(plan: PanopticPlan, rates: Sequence[int], pool: tuple[int, int] | None) -> PanopticPlan:
+    """Return the plan with these settings of ASPP, if it has ASPP."""
+    return replace(plan, aspp_rates=tuple(rates), aspp_pool=pool) if plan.context == "aspp" else plan
 
 
 def _infer_decoder(reader: VariableReader, path: str) -> DecoderConfig:

@@ -199,7 +199,7 @@ def import_deeplab2(
 def _describe_deeplab2(
     network: RecognizedNetwork, class_list: ClassList, recipe: dict[str, Any], *, has_stack: bool
 ) -> CheckpointConfig:
-    name = find_plan(network.plan, encoder_only=not network.has_heads)
+    name = find_plan(network.plan)
     if has_stack and name == "deeplab2_axial_swidernet_1_1_1":
         name = "deeplab2_max_deeplab_l_backbone"  # the same trunk below another decoder
     longest_side = 641 if class_list.source == "coco" else None

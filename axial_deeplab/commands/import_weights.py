@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
     try:
         print(_convert(PUBLISHED_FILES[options.source].form, path, options, get_origin(options.source)))
     except InputError as error:
-        raise InputError(f"{error}; {path} is kept: delete it to download it again") from None
+        raise InputError(f"{error}; the download is kept as {path}: delete it to fetch it again") from None
     return 0
 
 

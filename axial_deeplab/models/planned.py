@@ -103,10 +103,17 @@ DESCRIBED: dict[str, tuple[type, Callable[[Any, int], nn.Module]]] = {
 """Networks without a name of their own: the dataclass of the description, and the builder that takes it and the classes."""
 
 
-def find_plan(plan: PanopticPlan, *, encoder_only: bool = False) -> str | None:
-    """Return the name of a network by its plan, or by its encoder's; what only matters in training is passed over."""
-    for name, known in PLANS.items():
-        known = replace(known, encoder=set_drop_path(known.encoder, 0.0, beyond=1))
-        if plan.encoder == known.encoder and (encoder_only or plan == known):
-            return name
-    return None
+def find_plan(plan: PanopticPlan) -> str | None:
+    """Return the name of a network by its plan; what only matters in training is passed over."""
+    wanted = _forget_training(plan)
+    return next((name for name, known in PLANS.items() if _forget_training(known) == wanted), None)
+
+
+def complete_plan(encoder: EncoderPlan) -> PanopticPlan:
+    """Return the plan of the first known network with this encoder, or of the encoder with the usual decoders and heads."""
+    known = (_forget_training(plan) for plan in PLANS.values())
+    return next((plan for plan in known if plan.encoder == encoder), PanopticPlan(encoder))
+
+
+def _forget_training(plan: PanopticPlan) -> PanopticPlan:
+    return replace(plan, encoder=set_drop_path(plan.encoder, 0.0, beyond=1))

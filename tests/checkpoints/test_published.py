@@ -128,7 +128,7 @@ def test_a_wrong_answer_is_kept_and_named(
     assert run(tmp_path) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "is damaged, or no archive" in error
-    assert error.endswith(f"{tmp_path}/kept/page.tar.gz is kept: delete it to download it again")
+    assert error.endswith(f"the download is kept as {tmp_path}/kept/page.tar.gz: delete it to fetch it again")
 
 
 def test_downloads_go_to_the_user_s_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from axial_deeplab.checkpoints.deeplab2 import from_deeplab2, name_panoptic
+from axial_deeplab.checkpoints.deeplab2 import from_deeplab2, name_panoptic, recognize_deeplab2
 from axial_deeplab.checkpoints.deeplab2_plan import infer_encoder, infer_panoptic
 from axial_deeplab.checkpoints.deeplab2_variables import VariableReader, canonicalize, classify
 from axial_deeplab.models import build_model
@@ -64,6 +64,15 @@ def test_strides_and_dilations_follow_from_the_output_stride(planner, output_str
 )
 def test_kinds_of_variables(name: str, kind: str) -> None:
     assert classify(name) == kind
+
+
+def test_an_encoder_alone_gets_the_heads_of_the_network_it_belongs_to() -> None:
+    model = build_model("panoptic_deeplab_resnet50", num_classes=3)
+    network = recognize_deeplab2(list_variables(model, heads=False), num_classes=3)
+    assert (find_plan(network.plan), network.has_heads) == ("panoptic_deeplab_resnet50", False)
+    assert network.model.state_dict().keys() == model.state_dict().keys()
+    other = recognize_deeplab2(list_variables(model, heads=False), num_classes=3, aspp_rates=(3, 6, 9))
+    assert (find_plan(other.plan), other.plan.aspp_rates) == (None, (3, 6, 9))
 
 
 def test_gaps_in_a_network_are_named() -> None:
