@@ -75,8 +75,8 @@ class ConvNormAdd(ConvNorm):
 def drop_path(branch: Tensor, keep_probability: float) -> Tensor:
     """Set whole samples of [batch, ...] to zero, and divide those that stay by the probability of staying."""
     shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
-    mask = (torch.rand(shape, device=branch.device) < keep_probability).to(branch.dtype) / keep_probability
-    return branch * mask
+    kept = torch.rand(shape, device=branch.device) < keep_probability
+    return branch * kept / keep_probability  # in bfloat16 a mask that holds the quotient would round it
 
 
 class SeparableConv(nn.Module):

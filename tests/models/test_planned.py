@@ -89,6 +89,8 @@ def test_branches_that_stay_are_scaled_by_the_chance() -> None:
     assert set(kept.unique().tolist()) == {0.0, 1.25}
     assert (kept[:, 0] == kept[:, 1]).all()
     assert kept.mean() == pytest.approx(1.0, abs=0.03)
+    half = drop_path(torch.full((100, 1), 3.0).bfloat16(), 0.8)
+    assert set(half.unique().tolist()) == {0.0, 3.75}
 
 
 @pytest.mark.parametrize("name", PLANS)
