@@ -21,8 +21,12 @@ COMMANDS = {
     "recipes": "list the experiments with published and measured scores",
     "compare": "compare the scores of finished runs",
     "dataset": "convert and check your own data for training",
+    "import": "turn published weights into a checkpoint",
 }
 """dict: Each name is a module of `axial_deeplab.commands` with a function `run`, imported only when it is called."""
+
+MODULES = {"import": "import_weights"}
+"""dict: Names of modules where Python does not allow the command's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +60,7 @@ def run_command(arguments: list[str]) -> int:
     name, *rest = arguments
     if name not in COMMANDS:
         raise InputError(f"there is no command {name!r}{suggest(name, list(COMMANDS))}")
-    command = importlib.import_module(f"axial_deeplab.commands.{name}")
+    command = importlib.import_module(f"axial_deeplab.commands.{MODULES.get(name, name)}")
     status: int = command.run(rest)
     return status
 

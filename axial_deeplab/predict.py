@@ -53,6 +53,9 @@ class Predictor:
     ) -> None:
         if config.task != "panoptic" or config.postprocess is None:
             raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
+        if config.untrained:
+            parts = ", ".join(config.untrained)
+            raise InputError(f"{config.model} has random weights in {parts}: fine-tune it with train RECIPE --init")
         try:
             self.device = choose_device() if device is None else torch.device(device)
             self.model = model.to(self.device).eval()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from axial_deeplab.data.files import write_atomic, write_json
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import MODELS, build_model
+from axial_deeplab.models.planned import DESCRIBED
 from axial_deeplab.records import Category
 from axial_deeplab.serialization import from_plain, suggest, to_plain
 
@@ -31,13 +32,15 @@ class CheckpointConfig:
     """Everything about a network but its weights.
 
     Attributes:
-        model: Name of the network, as in `axial-deeplab models`.
+        model: Name of the network, as in `axial-deeplab models`, or of a form that `architecture` describes.
         categories: One entry for each output class, in the order of the outputs.
         preprocess: Fields of `data.transforms.Preprocess`.
         postprocess: Fields of `panoptic.postprocess.PostprocessConfig`; `None` for a classifier.
         void_class: Output class that means "nothing recognised"; `None` if there is no such output.
         task: What the outputs are.
-        recipe: How it was trained, for the record.
+        architecture: Fields of a dataclass of `models.planned.DESCRIBED`; `None` for a network with a name of its own.
+        untrained: Parts that have random weights, such as heads on an imported encoder: to fine-tune, not to predict with.
+        recipe: How it was trained, or where it was imported from, for the record.
         measured: Scores on the validation split, for the record.
         format_version: Version of this format.
     """
@@ -48,6 +51,8 @@ class CheckpointConfig:
     postprocess: dict[str, Any] | None = None
     void_class: int | None = None
     task: Literal["panoptic", "classification"] = "panoptic"
+    architecture: dict[str, Any] | None = None
+    untrained: tuple[str, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -81,15 +86,27 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, CheckpointConfig]:
     """
     path = Path(path)
     config, weights = _read_folder(path) if path.is_dir() else _read_trainer_file(path)
-    if config.model not in MODELS:
-        raise InputError(f"{path} holds a model {config.model!r} unknown here{suggest(config.model, list(MODELS))}")
-    model = build_model(config.model, num_classes=len(config.categories))
+    model = _build(config, path)
     if misfit := _describe_misfit(model.state_dict(), weights):
         raise InputError(
             f"{path}: the weights do not fit {config.model} with {len(config.categories)} classes: {misfit}"
         )
     model.load_state_dict(weights)
     return model.eval(), config
+
+
+def _build(config: CheckpointConfig, path: Path) -> nn.Module:
+    num_classes = len(config.categories)
+    if config.model in DESCRIBED:
+        plan_class, build = DESCRIBED[config.model]
+        plan: Any = from_plain(plan_class, config.architecture, where=f"{path}: architecture")
+        try:
+            return build(plan, num_classes)
+        except (ValueError, LookupError) as error:
+            raise InputError(f"{path}: the architecture cannot be built: {error}") from None
+    if config.model not in MODELS:
+        raise InputError(f"{path} holds a model {config.model!r} unknown here{suggest(config.model, list(MODELS))}")
+    return build_model(config.model, num_classes=num_classes)
 
 
 def read_config(values: Any, *, where: str) -> CheckpointConfig:

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from axial_deeplab.layers.axial_attention import AxialAttention
-from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
+from axial_deeplab.layers.convolution import ConvNormAct, ConvNormAdd
 from axial_deeplab.models.encoder import Encoder, Shortcut, build_conv_stem, build_inception_stem
 
 
@@ -79,10 +79,18 @@ class AxialBlock(nn.Module):
         out_channels: Channels of the output.
         stride: Step of both axes.
         attention: Layout of the attention layers.
+        keep_probability: Chance of a sample to keep this branch in training.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, out_channels: int, *, stride: int = 1, attention: AttentionConfig
+        self,
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        attention: AttentionConfig,
+        keep_probability: float = 1.0,
     ) -> None:
         super().__init__()
         self.down = ConvNormAct(in_channels, channels)
@@ -93,9 +101,8 @@ class AxialBlock(nn.Module):
         pools = attention.striding == "average_pool" and stride > 1
         # Rounding the size up keeps odd maps in step with the shortcut; on even maps it changes nothing.
         self.pool = nn.AvgPool2d(stride, stride, ceil_mode=True) if pools else nn.Identity()
-        self.up = ConvNorm(channels, out_channels)
+        self.up = ConvNormAdd(channels, out_channels, keep_probability=keep_probability)
         self.shortcut = Shortcut(in_channels, out_channels, stride=stride)
-        nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._add_branch(x, relu=True)

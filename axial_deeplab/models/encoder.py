@@ -60,7 +60,7 @@ def build_inception_stem(channels: tuple[int, int, int], *, max_pool: bool) -> n
     return nn.Sequential(*layers, nn.MaxPool2d(3, 2, 1)) if max_pool else nn.Sequential(*layers)
 
 
-def build_conv_stem(channels: int, *, max_pool: bool) -> nn.Sequential:
+def build_conv_stem(channels: int, *, max_pool: bool, kernel_size: int = 7) -> nn.Sequential:
     """Build ResNet's 7x7 convolution with stride 2 and an optional 3x3 max-pool with stride 2."""
-    stem = ConvNormAct(3, channels, 7, stride=2)
+    stem = ConvNormAct(3, channels, kernel_size, stride=2)
     return nn.Sequential(stem, nn.MaxPool2d(3, 2, 1)) if max_pool else nn.Sequential(stem)
