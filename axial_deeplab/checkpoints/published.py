@@ -48,15 +48,32 @@ def _list_encoders() -> dict[str, PublishedFile]:
     return {name: PublishedFile(f"{_DEEPLAB2}/{name}.tar.gz", "deeplab2") for name in names}
 
 
+def _list_segmenters() -> dict[str, PublishedFile]:
+    scores = {
+        "axial_swidernet_1_1_1": (66.1, 82.8),
+        "axial_swidernet_1_1_3": (67.1, 83.5),
+        "axial_swidernet_1_1_4.5": (68.0, 83.0),
+        "max_deeplab_s_backbone": (64.5, 82.2),
+        "max_deeplab_l_backbone": (66.3, 83.1),
+    }
+    return {
+        name: PublishedFile(f"{_DEEPLAB2}/{name}.tar.gz", "deeplab2", published=(("pq", pq), ("miou", miou)))
+        for backbone, (pq, miou) in scores.items()
+        for name in [f"{backbone}_os16_axial_deeplab_cityscapes_trainfine"]
+    }
+
+
 PUBLISHED_FILES: dict[str, PublishedFile] = {
     "axial26s": PublishedFile(
         "http://www.cs.jhu.edu/~hwang157/axial26s.pth", "official-pytorch", published=(("top1", 75.8),)
     ),
+    **_list_segmenters(),
     **_list_encoders(),
 }
 """dict: Files by the name that their owner gives them. `docs/checkpoints.md` has the same table with more on each.
 
-Source: README of csrhddlam/axial-deeplab; deeplab2, g3doc/projects/imagenet_pretrained_checkpoints.md.
+Source: README of csrhddlam/axial-deeplab; deeplab2, g3doc/projects/axial_deeplab.md and
+imagenet_pretrained_checkpoints.md.
 """
 
 
