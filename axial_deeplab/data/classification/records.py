@@ -13,6 +13,7 @@ class ClassifiedImage(NamedTuple):
     image: Tensor  # uint8 [3, height, width], RGB
     label: int  # contiguous class
     file_name: str  # relative to the split, such as "daisy/1.jpg"
+    damaged: tuple[str, ...] = ()  # what was wrong with images in whose place this one is given
 
 
 class EncodedImage(NamedTuple):
