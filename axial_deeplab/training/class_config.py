@@ -58,18 +58,22 @@ class ClassificationRecipe(RunConfig):
             raise InputError("epochs and warmup_epochs start at 0, val_epochs lies above 0")
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise InputError("warmup_epochs must be fewer than epochs; with iterations, set optimizer.warmup")
+        if self.epochs and self.iterations != RunConfig.iterations:
+            raise InputError("the recipe states epochs: set these, or epochs 0 with iterations")
         if self.data.workers < 0:
             raise InputError(f"data.workers starts at 0, got {self.data.workers}")
 
 
 def resolve_epochs(recipe: ClassificationRecipe, num_images: int) -> ClassificationRecipe:
-    """Return the recipe with durations in steps at the reference batch, if it states them in epochs."""
+    """Return the recipe with durations in steps at the reference batch, and epochs 0, if it states them in epochs."""
     if not recipe.epochs:
         return recipe
     steps = num_images / recipe.reference_batch
     iterations = max(1, round(recipe.epochs * steps))
     return replace(
         recipe,
+        epochs=0.0,
+        warmup_epochs=0.0,
         iterations=iterations,
         val_every=max(1, min(iterations, round(recipe.val_epochs * steps))),
         optimizer=replace(recipe.optimizer, warmup=round(recipe.warmup_epochs * steps)),

@@ -16,6 +16,7 @@ from axial_deeplab.errors import InputError
 from axial_deeplab.records import ClassificationPrediction
 from axial_deeplab.training import class_task
 from axial_deeplab.training.class_config import ClassificationRecipe
+from axial_deeplab.training.config import RunConfig
 from axial_deeplab.training.load_recipe import load_recipe
 from axial_deeplab.training.run import train
 from tests.training.class_images import write_images
@@ -156,12 +157,19 @@ def test_accumulation_other_sizes_and_epochs(recipe: ClassificationRecipe, tmp_p
         preprocess=dataclasses.replace(recipe.preprocess, crop=0),
         batch_size=1,
         accumulate=3,
+        iterations=RunConfig.iterations,
         epochs=1,
         warmup_epochs=0.4,
         val_epochs=0.5,
     )
     result = train(recipe, tmp_path / "run")
     assert (result["steps"], result["images"], result["scored"]) == (3, 9, 6)
+
+
+def test_epochs_and_iterations_are_not_both_given() -> None:
+    with pytest.raises(InputError, match="epochs 0 with iterations"):
+        load_recipe("imagenet_resnet50", ["iterations=10"])
+    assert load_recipe("imagenet_resnet50", ["iterations=10", "epochs=0", "warmup_epochs=0"]).iterations == 10
 
 
 def test_a_network_of_the_other_task_is_refused(recipe: ClassificationRecipe, tmp_path: Path) -> None:

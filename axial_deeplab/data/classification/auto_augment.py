@@ -1,9 +1,9 @@
 """AutoAugment for ImageNet: one of 25 sub-policies of two operations, each with its probability and level.
 
 Source: Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", for the method, and the ranges of rotation,
-shear and translation; the policy is "v0" of TensorFlow's Model Garden, in which the checkpoints of deeplab2 were pretrained,
-and so are the ranges of the other operations. Two of its levels would leave nothing of an image of 224 pixels: there,
-translation is the paper's share of the side and not a number of pixels, and posterizing keeps a bit at least.
+shear and translation; the policy is "v0" of TensorFlow's Model Garden, and so are the ranges of the other operations (which
+policy the checkpoints of deeplab2 saw is not published). Two of its levels would leave nothing of an image of 224 pixels:
+there, translation is the paper's share of the side and not a number of pixels, and posterizing keeps a bit at least.
 """
 
 from collections.abc import Callable
