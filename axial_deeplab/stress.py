@@ -103,13 +103,11 @@ def draw_curves(reports: Sequence[ScaleReport]) -> Image.Image:
     """Draw PQ over the scale: all classes, things and stuff, where the dataset has them."""
     columns = {"all classes": "pq", "things": "pq_things", "stuff": "pq_stuff"}
     figures = [list_figures(row) for row in reports]
-    curves = {name: [row[column] for row in figures] for name, column in columns.items()}
+    curves = {name: [(row["scale"], row[column]) for row in figures] for name, column in columns.items()}
     for name, count in (("things", reports[0].report.things.n), ("stuff", reports[0].report.stuff.n)):
         if count == 0:
             del curves[name]
-    return draw_line_chart(
-        [row.scale for row in reports], curves, title="panoptic quality (PQ, %)", label="scale of the images"
-    )
+    return draw_line_chart(curves, title="panoptic quality (PQ, %)", label="scale of the images", logarithmic=True)
 
 
 def format_rows(reports: Sequence[ScaleReport]) -> str:

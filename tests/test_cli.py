@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,6 +14,7 @@ from PIL import Image
 
 from axial_deeplab.checkpoints.load import save_checkpoint
 from axial_deeplab.cli import COMMANDS, main
+from axial_deeplab.colors import PALETTE
 from axial_deeplab.data.scenes import SCENE_CATEGORIES
 from axial_deeplab.inference import InferenceConfig, infer
 from axial_deeplab.models import MODELS, build_model, count_parameters
@@ -20,6 +22,7 @@ from axial_deeplab.records import PanopticOutput
 from axial_deeplab.serialization import from_plain, to_plain
 from axial_deeplab.training.config import Recipe
 from axial_deeplab.training.recipes import RECIPES
+from axial_deeplab.training.run_folder import read_scores
 from tests.test_evaluate import root  # noqa: F401  # a fixture
 from tests.test_predict import VISTAS, draw_photo, make_config, write_vistas
 
@@ -254,6 +257,24 @@ def test_compare_takes_seeds_together_and_shows_what_differs(
     batch = RECIPES["scenes_small"]().batch_size
     assert first.split() == ["3", *("51.0", "+-", "1.0") * 3, f"batch_size={batch}"]
     assert second.split() == ["1", "25.0", "25.0", "25.0", "batch_size=3"]
+
+
+def test_compare_draws_the_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [write_run(tmp_path / name, 0.5) for name in ("scratch", "init")]
+    for run, versions in zip(runs, ([[(99, 0.2), (199, 0.4)]], [[(99, 0.3), (199, 0.35)], [(199, 0.5)]]), strict=True):
+        for number, rows in enumerate(versions):
+            folder = Path(run) / "logs" / f"version_{number}"
+            folder.mkdir(parents=True)
+            text = "step,loss/total,val/pq\n49,1.5,\n" + "".join(f"{step},,{pq}\n" for step, pq in rows)
+            (folder / "metrics.csv").write_text(text)
+    assert read_scores(Path(runs[1]), "val/pq") == [(100, 30.0), (200, 50.0)]
+    assert main(["compare", *runs, "--plot", str(tmp_path / "curves.png")]) == 0
+    with Image.open(tmp_path / "curves.png") as chart:
+        colors = {tuple(color) for color in np.asarray(chart.convert("RGB")).reshape(-1, 3).tolist()}
+    assert set(PALETTE[:2]) <= colors
+    bare = write_run(tmp_path / "bare", 0.5)
+    assert main(["compare", bare, "--plot", str(tmp_path / "x.png")]) == 2
+    assert "has kept no scores" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,14 +1,18 @@
-"""`axial-deeplab compare`: scores of finished runs, seeds taken together, and the fields in which the runs differ."""
+"""`axial-deeplab compare`: scores of finished runs, seeds taken together, the fields in which they differ, their curves."""
 
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from axial_deeplab.commands.parsing import make_parser, parse
+from axial_deeplab.data.files import write_png
 from axial_deeplab.errors import InputError
+from axial_deeplab.line_chart import draw_line_chart
 from axial_deeplab.serialization import to_plain
-from axial_deeplab.training.run_folder import flatten, read_recipe, read_record
+from axial_deeplab.training.run_folder import flatten, read_recipe, read_record, read_scores
 
 GROUPS = ("All", "Things", "Stuff")
 TOPS = ("top1", "top5")
@@ -19,8 +23,28 @@ def run(arguments: list[str]) -> int:
     """Print one row for each recipe."""
     parser = make_parser("compare", "Compare finished runs; runs that differ in the seed alone share a row.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
-    print(format_comparison([Path(path) for path in parse(parser, arguments).runs]))
+    parser.add_argument("--plot", metavar="PNG", help="draw the scores over the steps, one curve a run")
+    options = parse(parser, arguments)
+    runs = [Path(path) for path in options.runs]
+    print(format_comparison(runs))
+    if options.plot is not None:
+        write_png(Path(options.plot), draw_scores(runs))
     return 0
+
+
+def draw_scores(runs: Sequence[Path]) -> Image.Image:
+    """Draw the score of each run over its steps, named by folder.
+
+    Raises:
+        InputError: If a run has kept no scores, or two folders have one name.
+    """
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        raise InputError(f"curves are named by folder, and these have one name: {', '.join(map(str, runs))}")
+    classifies = read_recipe(runs[0]).task == "classification"
+    monitor, title = ("val/top1", "top-1 accuracy (%)") if classifies else ("val/pq", "panoptic quality (PQ, %)")
+    curves = {name: read_scores(run, monitor) for name, run in zip(names, runs, strict=True)}
+    return draw_line_chart(curves, title=title, label="step")
 
 
 def format_comparison(runs: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ RUN/init.json         what `model.init` gave
 ```
 """
 
+import csv
 import json
 import platform
 import subprocess
@@ -116,3 +117,25 @@ def _ask_git(*arguments: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def read_scores(run: Path, monitor: str) -> list[tuple[float, float]]:
+    """Return (step, score in percent) of every score that a run has kept; what a resumed run repeated counts once.
+
+    Args:
+        run: Folder of the run.
+        monitor: Column of its `metrics.csv`, such as "val/pq".
+
+    Raises:
+        InputError: If there is none.
+    """
+    scores: dict[int, float] = {}
+    files = sorted(run.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.rpartition("_")[2]))
+    for file in files:
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row.get(monitor):
+                    scores[int(row["step"]) + 1] = 100 * float(row[monitor])
+    if not scores:
+        raise InputError(f"{run} has kept no scores: {run / 'logs'} holds no {monitor}")
+    return sorted(scores.items())
