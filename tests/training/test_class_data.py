@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from axial_deeplab.data.classification.augment import ClassAugmentConfig
-from axial_deeplab.data.classification.image_tree import ImageTree, open_classified
+from axial_deeplab.data.classification.image_tree import ImageTree
+from axial_deeplab.data.classification.splits import open_classified
 from axial_deeplab.training.class_data_module import ClassDataModule, ClassSamples, collate_images
 from axial_deeplab.training.recipes import RECIPES
 from tests.training.class_images import write_images
