@@ -45,6 +45,8 @@ class ClassPredictor:
     ) -> None:
         if config.task != "classification":
             raise InputError(f"{config.model} does not classify images: its checkpoint is for {config.task}")
+        if config.untrained:
+            raise InputError(f"{config.model} has random weights in {', '.join(config.untrained)}: train it first")
         self.model, self.device, self.use_bfloat16 = place_model(model, device, use_bfloat16)
         self.config, self.categories = config, config.categories
         self.preprocess = from_plain(ClassPreprocess, config.preprocess, where="the checkpoint's preprocess")

@@ -15,14 +15,18 @@ COMMANDS = {
     "train": "train a network by a recipe",
     "evaluate": "segment or classify a labeled dataset with a checkpoint and score it",
     "predict": "segment or classify images with a checkpoint",
-    "score": "score predictions in COCO-panoptic format",
+    "score": "score prediction files on disk",
     "models": "list the networks with their sizes and costs",
     "stress": "score a checkpoint on images of other sizes",
     "recipes": "list the experiments with published and measured scores",
     "compare": "compare the scores of finished runs",
     "dataset": "convert and check your own data for training",
+    "import": "turn published weights into a checkpoint",
 }
 """dict: Each name is a module of `axial_deeplab.commands` with a function `run`, imported only when it is called."""
+
+MODULES = {"import": "import_weights"}
+"""dict: Names of modules where Python does not allow the command's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +60,7 @@ def run_command(arguments: list[str]) -> int:
     name, *rest = arguments
     if name not in COMMANDS:
         raise InputError(f"there is no command {name!r}{suggest(name, list(COMMANDS))}")
-    command = importlib.import_module(f"axial_deeplab.commands.{name}")
+    command = importlib.import_module(f"axial_deeplab.commands.{MODULES.get(name, name)}")
     status: int = command.run(rest)
     return status
 

@@ -1,5 +1,6 @@
 """Score a network on labeled images, one by one, and leave predictions that any other evaluator can check."""
 
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,9 +16,9 @@ from axial_deeplab.data.panoptic_writer import PanopticWriter, write_ids
 from axial_deeplab.errors import InputError
 from axial_deeplab.metrics.error_counts import WORST, ErrorCounts, ScoredImage
 from axial_deeplab.metrics.panoptic_quality import PanopticReport
-from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, measure_maps
+from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, explain_left_out, measure_maps
 from axial_deeplab.metrics.workers import Workers
-from axial_deeplab.predict import Predictor, show_progress
+from axial_deeplab.predict import Predictor, show_progress, translate_classes
 from axial_deeplab.records import Category, PanopticPrediction, PanopticRecord, Segment
 from axial_deeplab.report.pictures import Pictured
 from axial_deeplab.report.write import write_report
@@ -42,6 +43,7 @@ class _Labeled(NamedTuple):
     segments: tuple[Segment, ...]
     image_id: int | str
     file_name: str
+    blamed: np.ndarray | None  # bool [height, width]
 
 
 class _Pair(NamedTuple):
@@ -51,6 +53,7 @@ class _Pair(NamedTuple):
     predicted: np.ndarray  # int32 [height, width]
     things: Things | None
     png: Path
+    blamed: np.ndarray | None  # bool [height, width]
 
 
 def evaluate(predictor: Predictor, dataset: LabeledImages, output: str | Path) -> PanopticReport:
@@ -90,6 +93,8 @@ def evaluate_tasks(
     output = Path(output)
     positions = match_categories(predictor.categories, dataset.categories, void_class=predictor.config.void_class)
     scores = TaskScores(dataset.categories, tasks)
+    if tasks is None and (line := explain_left_out(dataset.categories)):
+        print(line, file=sys.stderr)
     errors = ErrorCounts(dataset.categories, worst=worst)
     for name in ("report.json", "report.html"):  # older ones would stand beside predictions that they do not score
         (output / name).unlink(missing_ok=True)
@@ -107,7 +112,7 @@ def evaluate_tasks(
                 png = writer.list(record.image_id, record.file_name, prediction)
                 names = record.image_id, record.file_name, png
                 listed.append(ScoredImage(index, *names, record.segments, prediction.segments))
-                yield _Pair(record.panoptic_map, prediction.panoptic_map.numpy(), things, png)
+                yield _Pair(record.panoptic_map, prediction.panoptic_map.numpy(), things, png, record.blamed)
 
         for measure in workers.map(_finish, segment_images()):
             image = listed.popleft()
@@ -137,13 +142,14 @@ def _read_again(dataset: LabeledImages, image: ScoredImage) -> Pictured:
 def _read(dataset: LabeledImages, index: int) -> _Labeled:
     record = dataset[index]
     image, panoptic_map = record.image.permute(1, 2, 0).numpy(), record.panoptic_map.numpy()
-    return _Labeled(image, panoptic_map, record.segments, record.image_id, record.file_name)
+    blamed = None if record.blamed is None else record.blamed.numpy()
+    return _Labeled(image, panoptic_map, record.segments, record.image_id, record.file_name, blamed)
 
 
 def _finish(_: LabeledImages, pair: _Pair) -> Measure:
     """Write the prediction and measure it."""
     write_ids(pair.png, pair.predicted)
-    return measure_maps(pair.truth, pair.predicted, pair.things)
+    return measure_maps(pair.truth, pair.predicted, pair.things, blamed=pair.blamed)
 
 
 def match_categories(
@@ -162,9 +168,3 @@ def match_categories(
         differing = sorted({number for number, _ in {*own} ^ {*ids}} - {-1})[:5]
         raise InputError(f"the checkpoint and the dataset differ in the categories with the ids {differing}")
     return [ids.index(pair) if pair[0] != -1 else -1 for pair in own]
-
-
-def translate_classes(prediction: PanopticPrediction, positions: Sequence[int]) -> PanopticPrediction:
-    """Return the prediction with each class replaced by `positions[class]`."""
-    segments = [segment._replace(category_id=positions[segment.category_id]) for segment in prediction.segments]
-    return PanopticPrediction(prediction.panoptic_map, segments)

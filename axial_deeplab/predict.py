@@ -21,7 +21,7 @@ from axial_deeplab.errors import InputError
 from axial_deeplab.inference import DEFAULT_CONFIG, InferenceConfig, infer
 from axial_deeplab.layers.folding import fold_norms
 from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
-from axial_deeplab.records import PanopticOutput, PanopticPrediction
+from axial_deeplab.records import Category, PanopticOutput, PanopticPrediction
 from axial_deeplab.serialization import from_plain
 from axial_deeplab.visualize import draw_overlay
 
@@ -53,6 +53,9 @@ class Predictor:
     ) -> None:
         if config.task != "panoptic" or config.postprocess is None:
             raise InputError(f"{config.model} does not segment images: its checkpoint is for {config.task}")
+        if config.untrained:
+            parts = ", ".join(config.untrained)
+            raise InputError(f"{config.model} has random weights in {parts}: fine-tune it with train RECIPE --init")
         self.model, self.device, self.use_bfloat16 = place_model(model, device, use_bfloat16)
         self.inference = inference
         self.config, self.categories = config, config.categories
@@ -188,10 +191,13 @@ def predict_files(
         raise InputError(f"'{unknown[0]}' is not written: choose of overlays, {forms_known}")
     forms = [*(WRITTEN[name] for name in write if name in WRITTEN), *(SUBMISSIONS[name] for name in submissions)]
     identities = [identify_images(form, paths, names) for form in forms]
+    categories, positions = leave_out(predictor.categories, predictor.config.void_class)
+    for form in forms:
+        form.check(paths, categories)
     summary = PredictSummary([], [])
     with ExitStack() as stack:
-        writers = [stack.enter_context(form.open(output, predictor.categories)) for form in forms]
-        prelabelers = [stack.enter_context(PRELABELS[name](output, predictor.categories)) for name in formats]
+        writers = [stack.enter_context(form.open(output, categories)) for form in forms]
+        prelabelers = [stack.enter_context(PRELABELS[name](output, categories)) for name in formats]
         for position, (path, name) in enumerate(zip(paths, names, strict=True)):
             show_progress(position + 1, len(paths))
             try:
@@ -204,12 +210,26 @@ def predict_files(
                 continue
             if "overlays" in write:
                 write_png(output / "overlays" / f"{name}.png", draw_overlay(pixels, prediction, predictor.categories))
+            prediction = translate_classes(prediction, positions)
             for writer, known in zip(writers, identities, strict=True):
                 writer.add(*known[position], prediction)
             for prelabeler in prelabelers:
                 prelabeler.add(path, name, prediction)
             summary.done.append(path)
     return summary
+
+
+def leave_out(categories: Sequence[Category], void_class: int | None) -> tuple[tuple[Category, ...], list[int]]:
+    """Return the classes without the one that stands for void, and for each old class its new position, -1 for void."""
+    kept = [position for position in range(len(categories)) if position != void_class]
+    positions = [kept.index(position) if position in kept else -1 for position in range(len(categories))]
+    return tuple(categories[position] for position in kept), positions
+
+
+def translate_classes(prediction: PanopticPrediction, positions: Sequence[int]) -> PanopticPrediction:
+    """Return the prediction with each class replaced by `positions[class]`."""
+    segments = [segment._replace(category_id=positions[segment.category_id]) for segment in prediction.segments]
+    return PanopticPrediction(prediction.panoptic_map, segments)
 
 
 def choose_names(paths: Iterable[Path]) -> list[str]:

@@ -51,13 +51,17 @@ class Segment(NamedTuple):
 
 
 class PanopticRecord(NamedTuple):
-    """One annotated image, before and after augmentation."""
+    """One annotated image, before and after augmentation.
+
+    `blamed` is known of Cityscapes' instance ids alone: void that does not excuse instances in its AP; None is nowhere.
+    """
 
     image: Tensor  # uint8 [3, height, width], RGB
     panoptic_map: Tensor  # int32 [height, width], segment ids, VOID_ID where unlabeled
     segments: tuple[Segment, ...]
     image_id: int | str
     file_name: str
+    blamed: Tensor | None = None  # bool [height, width]
 
 
 class PanopticTargets(NamedTuple):

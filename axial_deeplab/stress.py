@@ -18,10 +18,10 @@ from torch import Tensor
 from axial_deeplab.data.files import write_atomic, write_png
 from axial_deeplab.data.transforms import fit_longest_side
 from axial_deeplab.errors import InputError
-from axial_deeplab.evaluate import LabeledImages, match_categories, translate_classes
+from axial_deeplab.evaluate import LabeledImages, match_categories
 from axial_deeplab.line_chart import draw_line_chart
 from axial_deeplab.metrics.panoptic_quality import PanopticQuality, PanopticReport
-from axial_deeplab.predict import Predictor, show_progress
+from axial_deeplab.predict import Predictor, show_progress, translate_classes
 from axial_deeplab.records import PanopticPrediction
 
 

@@ -62,7 +62,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
     rows = results["rows"]
     sides = sorted({row["side"] for row in rows})
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 7.4), sharex=True, layout="constrained")
+    figure, axes = pyplot.subplots(2, 2, figsize=(10, 7.8), sharex=True, layout="constrained")
     for panel, (mode, key, title) in zip(axes.flat, PANELS, strict=True):
         for what, (label, color, marker, line) in LABELS.items():
             x, y = select(rows, what, mode, key)
@@ -84,7 +84,13 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axes[0, 0].plot(
         [], [], "x", color="black", markersize=9, markeredgewidth=2, label="the next side does not fit in memory"
     )
-    axes[0, 0].legend(fontsize=8, frameon=False)
+    figure.legend(
+        handles=axes[0, 0].get_legend_handles_labels()[0],
+        loc="outside lower center",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
     machine = results["machine"]
     figure.suptitle(
         f"one axial attention layer, bfloat16, {machine['gpu']}, torch {machine['torch']}, {machine['date']}",

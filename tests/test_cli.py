@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from axial_deeplab.serialization import from_plain, to_plain
 from axial_deeplab.training.config import Recipe
 from axial_deeplab.training.recipes import RECIPES
 from tests.test_evaluate import root  # noqa: F401  # a fixture
-from tests.test_predict import draw_photo, make_config
+from tests.test_predict import VISTAS, draw_photo, make_config, write_vistas
 
 
 @pytest.fixture
@@ -122,9 +123,23 @@ def test_printed_config_reads_back_as_recipe_and_as_config(tmp_path: Path, capsy
     assert to_plain(printed)["augment"] == to_plain(RECIPES["nuclei_axial_deeplab_s"]())["augment"]
     path = tmp_path / "run.yaml"
     path.write_text(text)
-    for arguments in ([str(path)], ["scenes_small", "--config", str(path)]):
+    for arguments in ([str(path)], ["nuclei_axial_deeplab_s", "--config", str(path)]):
         assert main(["train", *arguments, "--print-config"]) == 0
         assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("form", [["--config", "fit.yaml"], ["--config=fit.yaml"]])
+def test_options_win_over_a_file_and_the_recipe_keeps_its_name(
+    form: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fit.yaml").write_text("name: fitted\ndata: {root: FILE, layout: coco}\nloss: {offset: 0.5}\n")
+    for name in ([], ["--name", "mine"]):
+        for options in ([*name, "--data.root", "MINE", *form], [*form, *name, "--data.root", "MINE"]):
+            assert main(["train", "nuclei_axial_deeplab_s", *options, "--print-config"]) == 0
+            recipe = from_plain(Recipe, yaml.safe_load(capsys.readouterr().out), where="printed")
+            assert recipe.name == (name[-1] if name else "nuclei_axial_deeplab_s")
+            assert (recipe.data.root, recipe.data.layout, recipe.loss.offset) == ("MINE", "coco", 0.5)
 
 
 def test_training_without_its_extra_says_what_to_install(tmp_path: Path) -> None:
@@ -151,10 +166,14 @@ def test_models_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert small["params"] == count_parameters(build_model("axial_deeplab_s"))
 
 
-def test_predict_reports_partly_done(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw_photo().save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_text("no image")
-    arguments = ["predict", str(tmp_path / "*.png"), "--checkpoint", str(checkpoint), "--output", str(tmp_path / "out")]
+def test_predict_reports_partly_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint, images = tmp_path / "ckpt", tmp_path / "testing" / "images"
+    save_checkpoint(
+        checkpoint, build_model("axial_deeplab_nano", len(VISTAS)), replace(make_config(), categories=VISTAS)
+    )
+    write_vistas(tmp_path, {"good.png": draw_photo()})
+    (images / "bad.png").write_text("no image")
+    arguments = ["predict", str(images / "*.png"), "--checkpoint", str(checkpoint), "--output", str(tmp_path / "out")]
     written = [
         *arguments,
         "--submission",
@@ -171,7 +190,7 @@ def test_predict_reports_partly_done(checkpoint: Path, tmp_path: Path, capsys: p
     assert "1 of 2 images segmented" in capsys.readouterr().err
     with Image.open(tmp_path / "out" / "overlays" / "good.png") as overlay:
         assert overlay.size == (60, 40)
-    (tmp_path / "bad.png").unlink()
+    (images / "bad.png").unlink()
     assert main(arguments) == 0
 
 

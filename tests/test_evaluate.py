@@ -4,6 +4,9 @@ import base64
 import io
 import json
 import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,16 @@ from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
 from axial_deeplab.data.files import write_png
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.data.scenes import SCENE_CATEGORIES, SceneDataset
+from axial_deeplab.data.submissions import SUBMISSIONS
 from axial_deeplab.errors import InputError
 from axial_deeplab.evaluate import evaluate, evaluate_tasks, match_categories
+from axial_deeplab.metrics import task_scores
+from axial_deeplab.metrics.average_precision import PrecisionReport
 from axial_deeplab.metrics.panoptic_quality import compute_panoptic_quality
 from axial_deeplab.metrics.score_files import score_files
 from axial_deeplab.predict import Predictor
-from axial_deeplab.records import Category, PanopticPrediction
+from axial_deeplab.records import Category, PanopticPrediction, PanopticRecord, Segment
+from tests.data.layout_sources import write_cityscapes
 from tests.test_predict import RedIsBox, make_config
 
 
@@ -130,3 +137,55 @@ def test_other_classes_are_refused() -> None:
     stuff = [category._replace(is_thing=False) for category in SCENE_CATEGORIES]
     with pytest.raises(InputError, match=r"\[3, 4, 5\]"):
         match_categories(SCENE_CATEGORIES, stuff)
+
+
+def test_missing_evaluator_is_said(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(task_scores, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    predictor, dataset = Predictor(RedIsBox(), make_config(), "cpu"), CocoPanopticDataset(root, "val")
+    assert evaluate_tasks(predictor, dataset, tmp_path / "out").instance is None
+    assert capsys.readouterr().err.splitlines() == [task_scores.explain_left_out(SCENE_CATEGORIES)]
+    with pytest.raises(InputError, match="pip install"):
+        evaluate_tasks(predictor, dataset, tmp_path / "out", tasks=["instance"])
+
+
+def test_precision_of_cityscapes_equals_the_score_of_its_files(tmp_path: Path) -> None:
+    """A car on a caravan is wrong: the official evaluator does not excuse instances of classes that it does not score."""
+    root = write_cityscapes(tmp_path / "data")
+    dataset = CocoPanopticDataset(root, "val")
+    guesses = [guess_cars(record) for record in map(dataset.__getitem__, range(len(dataset)))]
+    form = SUBMISSIONS["cityscapes-instance"]
+    with form.open(tmp_path, dataset.categories) as writer:
+        for guess, record in zip(guesses, map(dataset.__getitem__, range(len(dataset))), strict=True):
+            writer.add(*form.identify(Path(record.file_name), ""), guess)
+    expected = score_files(root / "gtFine" / "val", tmp_path / "cityscapes-instance").instance
+    assert isinstance(expected, PrecisionReport)
+    assert 0.5 < expected.ap < 1
+    street = replace(make_config(), categories=dataset.categories)
+    for processes in (1, 2):
+        later = iter(guesses)
+
+        class Oracle:
+            categories, config = dataset.categories, street
+
+            def __call__(self, image: object, later: Iterator[PanopticPrediction] = later) -> PanopticPrediction:
+                return next(later)
+
+        report = evaluate_tasks(Oracle(), dataset, tmp_path / "out", processes=processes)  # type: ignore[arg-type]
+        assert report.instance is not None
+        assert report.instance.to_json() == expected.to_json()
+
+
+def guess_cars(record: PanopticRecord) -> PanopticPrediction:
+    """Return the truth without crowd, and a car of the best score where a class is not scored."""
+    guess = record.panoptic_map.clone()
+    for segment in record.segments:
+        if segment.is_crowd:
+            guess[guess == segment.id] = 0
+    segments = [segment._replace(score=0.5) for segment in record.segments if not segment.is_crowd]
+    if record.blamed is not None:
+        guess[record.blamed] = 1
+        segments.append(Segment(1, 13, True, 1.0))
+    return PanopticPrediction(guess, segments)

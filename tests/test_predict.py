@@ -1,6 +1,7 @@
 """One image in Python, and files and folders from end to end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from PIL import Image
 from torch import nn
 
 from axial_deeplab.checkpoints.load import CheckpointConfig, save_checkpoint
+from axial_deeplab.cli import main
+from axial_deeplab.data.catalog import load_catalog
 from axial_deeplab.data.coco_panoptic import CocoPanopticDataset
 from axial_deeplab.data.coco_results import read_instance_results
+from axial_deeplab.data.files import write_json
 from axial_deeplab.data.panoptic_png import read_ids
 from axial_deeplab.data.run_lengths import decode_runs, parse_compressed_runs
 from axial_deeplab.data.scenes import SCENE_CATEGORIES, make_scene
@@ -21,7 +25,7 @@ from axial_deeplab.models import build_model
 from axial_deeplab.panoptic.labels import to_instances, to_semantic
 from axial_deeplab.panoptic.postprocess import PostprocessConfig
 from axial_deeplab.predict import Predictor, choose_names, load, predict_files
-from axial_deeplab.records import PanopticOutput
+from axial_deeplab.records import Category, PanopticOutput
 from axial_deeplab.serialization import to_plain
 
 
@@ -32,6 +36,20 @@ def make_config(**preprocess: int) -> CheckpointConfig:
         preprocess=to_plain(Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **preprocess)),
         postprocess=to_plain(PostprocessConfig()),
     )
+
+
+VISTAS = tuple(category._replace(id=number) for number, category in enumerate(SCENE_CATEGORIES, start=1))
+"""tuple: The classes of scenes with the ids that Mapillary Vistas would give them."""
+
+
+def write_vistas(root: Path, images: dict[str, Image.Image]) -> None:
+    """Write images as Mapillary Vistas has them, with a configuration that evaluates `VISTAS` and not one class more."""
+    labels = [{"readable": c.name, "name": c.name, "instances": c.is_thing} for c in VISTAS]
+    labels.append({"readable": "Unlabeled", "name": "void--unlabeled", "instances": False, "evaluate": False})
+    write_json(root / "config_v2.0.json", {"labels": labels})
+    (root / "testing" / "images").mkdir(parents=True)
+    for name, image in images.items():
+        image.save(root / "testing" / "images" / name)
 
 
 class RedIsBox(nn.Module):
@@ -155,9 +173,10 @@ def test_folder_run_goes_on_past_a_bad_file(
     assert dataset.categories == SCENE_CATEGORIES
 
 
-def test_only_what_is_asked_for_is_written(predictor: Predictor, tmp_path: Path) -> None:
-    draw_photo().save(tmp_path / "a.png")
-    out, photo = tmp_path / "out", str(tmp_path / "a.png")
+def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
+    out, photo = tmp_path / "out", str(tmp_path / "testing" / "images" / "a.png")
+    write_vistas(tmp_path, {"a.png": draw_photo()})
+    predictor = Predictor(RedIsBox(), replace(make_config(), categories=VISTAS), "cpu")
     predict_files([photo], predictor, out, write=["instances", "semantic"], submissions=["mapillary-panoptic"])
     written = {
         "instances.json",
@@ -166,12 +185,12 @@ def test_only_what_is_asked_for_is_written(predictor: Predictor, tmp_path: Path)
         "mapillary-panoptic/panoptic/a.png",
     }
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == written
-    (found,) = read_instance_results(out / "instances.json", SCENE_CATEGORIES)["a"]
+    (found,) = read_instance_results(out / "instances.json", VISTAS)["a"]
     prediction = predictor(photo)
     (box,) = to_instances(prediction)
     assert found.segment._replace(id=box[0].id) == box[0]
     np.testing.assert_array_equal(decode_runs(parse_compressed_runs(found.runs), found.size), box[1].numpy())
-    np.testing.assert_array_equal(np.asarray(Image.open(out / "semantic" / "a.png")), to_semantic(prediction))
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "semantic" / "a.png")), to_semantic(prediction) + 1)
     content = json.loads((out / "mapillary-panoptic" / "panoptic.json").read_text())
     assert [entry["image_id"] for entry in content["annotations"]] == ["a"]
 
@@ -191,6 +210,7 @@ def test_unknown_outputs_are_refused(predictor: Predictor, tmp_path: Path) -> No
         ("cityscapes-semantic", "a_0_1_b.png", "are both image a_0_1"),
         ("coco-panoptic", "a.png", "is no image of COCO"),
         ("coco-instance", "000000000001.png", "COCO has no class 'sky' with the id 0"),
+        ("mapillary-panoptic", "a.png", "does not lie where Mapillary Vistas has it"),
     ],
 )
 def test_what_no_server_would_take_is_refused_before_the_first_image(
@@ -202,6 +222,47 @@ def test_what_no_server_would_take_is_refused_before_the_first_image(
     with pytest.raises(InputError, match=message):
         predict_files([str(tmp_path)], predictor, tmp_path / "out", write=[], submissions=[submission])
     assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_classes_that_mapillary_does_not_evaluate_are_refused(
+    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_vistas(tmp_path, {"a.png": draw_photo()})
+    save_checkpoint(tmp_path / "ckpt", build_model("axial_deeplab_nano", len(SCENE_CATEGORIES)), make_config())
+    arguments = ["--checkpoint", str(tmp_path / "ckpt"), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    images = str(tmp_path / "testing" / "images")
+    assert main(["predict", images, *arguments, "--submission", "mapillary-panoptic"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"not those that {tmp_path / 'config_v2.0.json'} evaluates: they differ in 'sky' (0)" in line
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+class RedIsCar(nn.Module):
+    """Call red pixels a car with its center where green is 1, everything else void, class 0."""
+
+    def forward(self, images: torch.Tensor) -> PanopticOutput:
+        logits = images.new_zeros(len(images), 20, *images.shape[2:])
+        logits[:, 14] = 20 * (images[:, 0] - 0.5)
+        center = (images[:, 1] > 0.99).float()[:, None]
+        return PanopticOutput(logits, center, images.new_zeros(len(images), 2, *images.shape[2:]))
+
+
+def test_void_of_a_network_is_in_no_file(tmp_path: Path) -> None:
+    street = load_catalog("cityscapes")
+    void = Category(255, "void", False)
+    config = replace(make_config(), categories=(void, *street), void_class=0)
+    draw_photo().save(tmp_path / "a_0_1.png")
+    servers = ["cityscapes-panoptic", "cityscapes-instance", "cityscapes-semantic"]
+    out = tmp_path / "out"
+    predict_files([str(tmp_path)], Predictor(RedIsCar(), config, "cpu"), out, submissions=servers, formats=["coco"])
+    content = json.loads((out / "cityscapes-panoptic" / "panoptic.json").read_text())
+    assert [entry["id"] for entry in content["categories"]] == [category.id for category in street]
+    (segment,) = content["annotations"][0]["segments_info"]
+    assert (segment["category_id"], segment["area"]) == (26, 200)
+    assert " 26 " in (out / "cityscapes-instance" / "a_0_1_pred.txt").read_text()
+    labels = np.asarray(Image.open(out / "cityscapes-semantic" / "a_0_1_pred.png"))
+    assert np.bincount(labels.ravel()).nonzero()[0].tolist() == [0, 26]
+    assert "void" not in {entry["name"] for entry in json.loads((out / "predictions.json").read_text())["categories"]}
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(predictor: Predictor, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ python tools/check_submissions.py write FOLDER
 python tools/check_submissions.py compare FOLDER
 """
 
+import argparse
 import json
 import os
 import sys
@@ -138,4 +139,8 @@ def _differ(one: Any, other: Any) -> float:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     steps = {"write": write, "judge": judge, "compare": compare}
-    steps[sys.argv[1]](Path(sys.argv[2]).resolve())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=steps, help="what to do")
+    parser.add_argument("folder", type=Path, help="where the files are; write makes it")
+    options = parser.parse_args()
+    steps[options.step](options.folder.resolve())

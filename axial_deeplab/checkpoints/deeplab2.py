@@ -4,21 +4,31 @@ The network is rebuilt from the names and shapes alone: which blocks attend and 
 module. Every variable must be used exactly once; what is left over is an error that names it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import nn
 
+from axial_deeplab.checkpoints.deeplab2_plan import infer_encoder, infer_panoptic, set_aspp
 from axial_deeplab.checkpoints.deeplab2_variables import VariableReader, canonicalize_all
 from axial_deeplab.layers.aspp import ASPP
-from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
+from axial_deeplab.layers.convolution import ConvNorm
 from axial_deeplab.models.axial_deeplab import PanopticDeepLab
-from axial_deeplab.models.axial_resnet import AttentionConfig, AxialBlock
-from axial_deeplab.models.decoder import Decoder, DecoderConfig
-from axial_deeplab.models.encoder import Encoder, build_conv_stem, build_inception_stem
+from axial_deeplab.models.axial_resnet import AxialBlock
+from axial_deeplab.models.decoder import Decoder
+from axial_deeplab.models.encoder import Encoder
 from axial_deeplab.models.heads import Head
-from axial_deeplab.models.resnet import BottleneckBlock
+from axial_deeplab.models.hybrid_resnet import build_planned_encoder
+from axial_deeplab.models.planned import PanopticPlan, build_panoptic, complete_plan
+from axial_deeplab.models.resnet import BasicBlock, BottleneckBlock
+
+
+class RecognizedNetwork(NamedTuple):
+    """A network with its weights, in eval mode, and what it was built from."""
+
+    model: nn.Module
+    plan: PanopticPlan
+    has_heads: bool  # whether the variables had decoders and heads
 
 
 def from_deeplab2(
@@ -47,106 +57,58 @@ def from_deeplab2(
     Raises:
         ValueError: If a variable is missing, left over, or does not fit.
     """
+    return recognize_deeplab2(
+        variables, num_classes=num_classes, output_stride=output_stride, aspp_rates=aspp_rates, aspp_pool=aspp_pool
+    ).model
+
+
+def recognize_deeplab2(
+    variables: Mapping[str, Any],
+    *,
+    num_classes: int | None = None,
+    output_stride: int = 16,
+    aspp_rates: Sequence[int] = (6, 12, 18),
+    aspp_pool: tuple[int, int] | None = None,
+) -> RecognizedNetwork:
+    """Do what `from_deeplab2` does, and return the plan of the network too."""
     named = canonicalize_all(variables)
     reader = VariableReader(named)
-    encoder = _build_encoder(reader, output_stride)
-    model: nn.Module = encoder
-    names = name_encoder(encoder)
-    if any(name.startswith("semantic_decoder/") for name in named):
-        found = reader.get_shape("semantic_head/final_conv/kernel")[3]
+    encoder = infer_encoder(reader, output_stride)
+    has_heads = any(name.startswith("semantic_decoder/") for name in named)
+    if has_heads:
+        plan = infer_panoptic(reader, encoder, aspp_rates, aspp_pool)
+    else:
+        plan = set_aspp(complete_plan(encoder), aspp_rates, aspp_pool)
+    model: nn.Module
+    if has_heads:
+        found = reader.get_shape("semantic_head/final_conv/kernel", 4)[3]
         if num_classes not in (None, found):
             raise ValueError(f"the variables hold a head for {found} classes, not {num_classes}")
-        model = panoptic = _build_panoptic(reader, encoder, partial(_build_aspp, aspp_rates, aspp_pool))
+        model = panoptic = build_panoptic(plan, found)
         names = name_panoptic(panoptic)
     elif num_classes is not None:
-        model = PanopticDeepLab(encoder, num_classes)
+        model = panoptic = build_panoptic(plan, num_classes)
+        names = name_encoder(panoptic.encoder)
+    else:
+        model = built = build_planned_encoder(encoder)
+        names = name_encoder(built)
     for path, module in names:
         reader.fill(path, module)
     reader.check_all_used()
-    return model.eval()
-
-
-def _build_encoder(reader: VariableReader, output_stride: int) -> Encoder:
-    if reader.has("encoder/stem/conv/kernel"):
-        in_channels = reader.get_shape("encoder/stem/conv/kernel")[3]
-        stem = build_conv_stem(in_channels, max_pool=False)
-    else:
-        first, second, in_channels = (
-            reader.get_shape(f"encoder/stem/{name}/conv/kernel")[3]
-            for name in ("conv1_bn_act", "conv2_bn_act", "conv3_bn")
-        )
-        stem = build_inception_stem((first, second, in_channels), max_pool=False)
-    stages, strides, channels, stride = [], [], [], 2
-    for stage in (2, 3, 4, 5):
-        step = 2 if stride < output_stride else 1
-        num_blocks = reader.count(rf"encoder/stage{stage}/block(\d+)/")
-        blocks = []
-        for block in range(1, num_blocks + 1):
-            path = f"encoder/stage{stage}/block{block}"
-            dilation = max(1, 2 ** (stage - (block == 1)) // output_stride)
-            blocks.append(_build_block(reader, path, in_channels, step if block == 1 else 1, dilation))
-            in_channels = reader.get_shape(f"{path}/conv3_bn/conv/kernel")[3]
-        stride *= step
-        stages.append(nn.Sequential(*blocks))
-        strides.append(stride)
-        channels.append(in_channels)
-    return Encoder(stem, stages, strides=strides, channels=channels)
-
-
-def _build_block(reader: VariableReader, path: str, in_channels: int, stride: int, dilation: int) -> nn.Module:
-    inner = reader.get_shape(f"{path}/conv1_bn_act/conv/kernel")[3]
-    out_channels = reader.get_shape(f"{path}/conv3_bn/conv/kernel")[3]
-    similarity = f"{path}/attention/height_axis/batch_norm_similarity/gamma"
-    if not reader.has(similarity):
-        return BottleneckBlock(in_channels, inner, out_channels, stride=stride, dilation=dilation)
-    rows = reader.get_shape(f"{path}/attention/height_axis/query_rpe/embeddings")[0]
-    attention = AttentionConfig(num_heads=reader.get_shape(similarity)[2], max_distance=(rows - 1) // 2)
-    return AxialBlock(in_channels, inner, out_channels, stride=stride, attention=attention)
-
-
-def _build_aspp(rates: Sequence[int], pool: tuple[int, int] | None, in_channels: int, out_channels: int) -> nn.Module:
-    return ASPP(in_channels, out_channels, rates, pool=pool)
-
-
-def _build_panoptic(
-    reader: VariableReader, encoder: Encoder, build_aspp: Callable[[int, int], nn.Module]
-) -> PanopticDeepLab:
-    has_aspp = reader.has("semantic_decoder/aspp/conv_bn_act/conv/kernel")
-    heads = ("semantic_head", "instance_center_head", "instance_regression_head")
-    first, second, third = (
-        reader.get_shape(f"{head}/conv_block/conv1_bn_act/pointwise/conv/kernel")[3] for head in heads
-    )
-    return PanopticDeepLab(
-        encoder,
-        reader.get_shape("semantic_head/final_conv/kernel")[3],
-        build_aspp if has_aspp else ConvNormAct,
-        semantic=_infer_decoder(reader, "semantic_decoder"),
-        instance=_infer_decoder(reader, "instance_decoder"),
-        head_channels=(first, second, third),
-    )
-
-
-def _infer_decoder(reader: VariableReader, path: str) -> DecoderConfig:
-    return DecoderConfig(
-        context_channels=reader.get_shape(f"{path}/aspp/proj_conv_bn_act/conv/kernel")[3],
-        low_level_channels=(
-            reader.get_shape(f"{path}/low_level_conv1/conv/kernel")[3],
-            reader.get_shape(f"{path}/low_level_conv2/conv/kernel")[3],
-        ),
-        channels=reader.get_shape(f"{path}/fusion_conv2/conv1_bn_act/pointwise/conv/kernel")[3],
-        kernel_size=reader.get_shape(f"{path}/fusion_conv1/conv1_bn_act/depthwise/depthwise_conv/depthwise_kernel")[0],
-    )
+    return RecognizedNetwork(model.eval(), plan, has_heads)
 
 
 def name_encoder(encoder: Encoder) -> Iterator[tuple[str, nn.Module]]:
     """Yield deeplab2's path of every module with variables, beside the module."""
-    convs = [module for module in encoder.stem.modules() if isinstance(module, ConvNorm)]
+    assert isinstance(encoder.stem, nn.Sequential)
+    convs = [module for module in encoder.stem if isinstance(module, ConvNorm)]
     paths = ["conv1_bn_act", "conv2_bn_act", "conv3_bn"]
     if len(convs) == 1:
         yield "encoder/stem", convs[0]
     else:
         yield from zip([f"encoder/stem/{path}" for path in paths], convs, strict=True)
-    for stage, blocks in enumerate(encoder.stages, start=2):
+    groups = [(1, module) for module in encoder.stem if isinstance(module, nn.Sequential)]
+    for stage, blocks in [*groups, *enumerate(encoder.stages, start=2)]:
         assert isinstance(blocks, nn.Sequential)
         for number, block in enumerate(blocks, start=1):
             yield from name_block(f"encoder/stage{stage}/block{number}", block)
@@ -154,14 +116,18 @@ def name_encoder(encoder: Encoder) -> Iterator[tuple[str, nn.Module]]:
 
 def name_block(path: str, block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield deeplab2's path of every module of a residual block with variables, beside the module."""
-    assert isinstance(block, AxialBlock | BottleneckBlock)
-    yield f"{path}/conv1_bn_act", block.down
-    if isinstance(block, AxialBlock):
-        yield f"{path}/attention/height_axis", block.height_attention
-        yield f"{path}/attention/width_axis", block.width_attention
+    assert isinstance(block, AxialBlock | BottleneckBlock | BasicBlock)
+    if isinstance(block, BasicBlock):
+        yield f"{path}/conv1_bn_act", block.conv
+        yield f"{path}/conv2_bn", block.up
     else:
-        yield f"{path}/conv2_bn_act", block.conv
-    yield f"{path}/conv3_bn", block.up
+        yield f"{path}/conv1_bn_act", block.down
+        if isinstance(block, AxialBlock):
+            yield f"{path}/attention/height_axis", block.height_attention
+            yield f"{path}/attention/width_axis", block.width_attention
+        else:
+            yield f"{path}/conv2_bn_act", block.conv
+        yield f"{path}/conv3_bn", block.up
     if block.shortcut.projection is not None:
         yield f"{path}/shortcut", block.shortcut.projection
 

@@ -1,8 +1,8 @@
 """deeplab2's variables: their names in every form, and a reader that hands each out once."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "movi
 # Entries of a training checkpoint that are no weights, and the stacked decoder of MaX-DeepLab-L, which no output reads.
 _NOT_WEIGHTS = re.compile(r"(^|/)_?(global_step|save_counter|optimizer|CHECKPOINTABLE_OBJECT_GRAPH)|\.OPTIMIZER_SLOT")
 _UNUSED = re.compile(r"^encoder/decoder_stage")
+_NETWORK = re.compile(r"^(encoder|semantic_decoder|instance_decoder|semantic_head|instance_\w+_head)/")
+
+Kind = Literal["network", "training", "stacked decoder", "foreign"]
 
 
 def canonicalize(name: str) -> str:
@@ -37,12 +40,26 @@ def _name_last_layer(match: re.Match[str]) -> str:
     return f"{match[1] if match[1].endswith('head') else match[1] + '_head'}/final_conv/"
 
 
+def classify(name: str) -> Kind:
+    """Say what a variable belongs to, by its name in any form.
+
+    "training" are optimizer slots, counters and the object graph; "stacked decoder" is that of MaX-DeepLab-L, which no output
+    reads; "foreign" is anything that deeplab2's panoptic networks do not have.
+    """
+    canonical = canonicalize(name)
+    if _NOT_WEIGHTS.search(name) or _NOT_WEIGHTS.search(canonical):
+        return "training"
+    if _UNUSED.match(canonical):
+        return "stacked decoder"
+    return "network" if _NETWORK.match(canonical) else "foreign"
+
+
 def canonicalize_all(variables: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights among `variables` as tensors by canonical name."""
     named: dict[str, Tensor] = {}
     for original, value in variables.items():
         name = canonicalize(original)
-        if _NOT_WEIGHTS.search(original) or _NOT_WEIGHTS.search(name) or _UNUSED.match(name):
+        if classify(original) in ("training", "stacked decoder"):
             continue
         if name in named:
             raise ValueError(f"two variables are called {name}")
@@ -61,21 +78,25 @@ class VariableReader:
         """Return whether there is a variable of this canonical name."""
         return name in self.variables
 
-    def get_shape(self, name: str) -> torch.Size:
-        """Return the shape of a variable that must be there."""
+    def get_shape(self, name: str, ndim: int | None = None) -> torch.Size:
+        """Return the shape of a variable that must be there, with `ndim` dimensions."""
         if name not in self.variables:
             raise ValueError(f"not a deeplab2 network: variable {name} is missing")
-        return self.variables[name].shape
+        shape = self.variables[name].shape
+        if ndim not in (None, len(shape)):
+            raise ValueError(f"variable {name} has shape {tuple(shape)}, expected {ndim} dimensions")
+        return shape
 
-    def count(self, pattern: str) -> int:
-        """Return how many different numbers the one group of `pattern` takes."""
-        return len({match[1] for match in (re.match(pattern, name) for name in self.variables) if match})
+    def find(self, pattern: str) -> list[str]:
+        """Return the names that begin with a pattern, sorted."""
+        return sorted(name for name in self.variables if re.match(pattern, name))
 
-    def copy(self, name: str, target: Tensor, transform: Callable[[Tensor], Tensor] = lambda value: value) -> None:
-        """Copy a variable, rearranged by `transform`, into a parameter or buffer."""
-        self.get_shape(name)
-        value = transform(self.variables[name])
-        if value.numel() != target.numel():
+    def copy(self, name: str, target: Tensor, order: tuple[int, ...] | None = None) -> None:
+        """Copy a variable into a parameter or buffer; its dimensions are brought to `order`, where that is given."""
+        self.get_shape(name, None if order is None else len(order))
+        value = self.variables[name]
+        value = value if order is None else value.permute(order)
+        if value.numel() != target.numel() or (value.ndim == target.ndim and value.shape != target.shape):
             raise ValueError(f"variable {name} has shape {tuple(value.shape)}, expected {tuple(target.shape)}")
         with torch.no_grad():
             target.copy_(value.reshape(target.shape))
@@ -97,19 +118,19 @@ class VariableReader:
         else:
             assert isinstance(module, nn.Conv2d)
             assert module.bias is not None
-            self.copy(f"{path}/kernel", module.weight, lambda value: value.permute(3, 2, 0, 1))
+            self.copy(f"{path}/kernel", module.weight, (3, 2, 0, 1))
             self.copy(f"{path}/bias", module.bias)
 
     def _fill_conv(self, path: str, module: ConvNorm) -> None:
         if module.conv.groups > 1:
             depthwise = f"{path}/depthwise_conv/depthwise_kernel"
-            self.copy(depthwise, module.conv.weight, lambda value: value.permute(2, 3, 0, 1))
+            self.copy(depthwise, module.conv.weight, (2, 3, 0, 1))
         else:
-            self.copy(f"{path}/conv/kernel", module.conv.weight, lambda value: value.permute(3, 2, 0, 1))
+            self.copy(f"{path}/conv/kernel", module.conv.weight, (3, 2, 0, 1))
         self._copy_norm(f"{path}/batch_norm", module.norm)
 
     def _fill_attention(self, path: str, module: AxialAttention) -> None:
-        self.copy(f"{path}/qkv_kernel", module.qkv.weight, lambda value: value.T)
+        self.copy(f"{path}/qkv_kernel", module.qkv.weight, (1, 0))
         for name, table in zip(("query", "key", "value"), module.tables, strict=True):
             if table is not None:
                 self.copy(f"{path}/{name}_rpe/embeddings", table)

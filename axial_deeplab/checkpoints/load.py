@@ -1,7 +1,6 @@
 """Checkpoints of this package: a folder with `model.safetensors` and `config.json`, or what the trainer saves (`.ckpt`)."""
 
 import json
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from axial_deeplab.data.files import write_atomic, write_json
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import MODELS, build_model
+from axial_deeplab.models.planned import DESCRIBED
 from axial_deeplab.records import Category
 from axial_deeplab.serialization import from_plain, suggest, to_plain
 
@@ -32,13 +32,15 @@ class CheckpointConfig:
     """Everything about a network but its weights.
 
     Attributes:
-        model: Name of the network, as in `axial-deeplab models`.
+        model: Name of the network, as in `axial-deeplab models`, or of a form that `architecture` describes.
         categories: One entry for each output class, in the order of the outputs.
         preprocess: Fields of `data.transforms.Preprocess`.
         postprocess: Fields of `panoptic.postprocess.PostprocessConfig`; `None` for a classifier.
         void_class: Output class that means "nothing recognised"; `None` if there is no such output.
         task: What the outputs are.
-        recipe: How it was trained, for the record.
+        architecture: Fields of a dataclass of `models.planned.DESCRIBED`; `None` for a network with a name of its own.
+        untrained: Parts that have random weights, such as heads on an imported encoder: to fine-tune, not to predict with.
+        recipe: How it was trained, or where it was imported from, for the record.
         measured: Scores on the validation split, for the record.
         format_version: Version of this format.
     """
@@ -49,6 +51,8 @@ class CheckpointConfig:
     postprocess: dict[str, Any] | None = None
     void_class: int | None = None
     task: Literal["panoptic", "classification"] = "panoptic"
+    architecture: dict[str, Any] | None = None
+    untrained: tuple[str, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -82,9 +86,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, CheckpointConfig]:
     """
     path = Path(path)
     config, weights = _read_folder(path) if path.is_dir() else _read_trainer_file(path)
-    if config.model not in MODELS:
-        raise InputError(f"{path} holds a model {config.model!r} unknown here{suggest(config.model, list(MODELS))}")
-    model = build_model(config.model, num_classes=len(config.categories))
+    model = _build(config, path)
     if misfit := _describe_misfit(model.state_dict(), weights):
         raise InputError(
             f"{path}: the weights do not fit {config.model} with {len(config.categories)} classes: {misfit}"
@@ -103,6 +105,20 @@ def load_config(path: str | Path) -> CheckpointConfig:
     if not path.is_dir():
         return _read_trainer_file(path)[0]
     return read_config(_read_values(path), where=str(path / CONFIG))
+
+
+def _build(config: CheckpointConfig, path: Path) -> nn.Module:
+    num_classes = len(config.categories)
+    if config.model in DESCRIBED:
+        plan_class, build = DESCRIBED[config.model]
+        plan: Any = from_plain(plan_class, config.architecture, where=f"{path}: architecture")
+        try:
+            return build(plan, num_classes)
+        except (ValueError, LookupError) as error:
+            raise InputError(f"{path}: the architecture cannot be built: {error}") from None
+    if config.model not in MODELS:
+        raise InputError(f"{path} holds a model {config.model!r} unknown here{suggest(config.model, list(MODELS))}")
+    return build_model(config.model, num_classes=num_classes)
 
 
 def read_config(values: Any, *, where: str) -> CheckpointConfig:
@@ -136,13 +152,22 @@ def _read_values(folder: Path) -> Any:
         raise InputError(f"{folder / CONFIG} is not JSON ({error}): export the checkpoint again") from None
 
 
-def _read_trainer_file(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+def read_tensor_file(path: Path) -> Any:
+    """Return what `torch.save` wrote, read as tensors and plain values: a pickle with code in it is refused unread.
+
+    Raises:
+        InputError: If there is no file, it is damaged, or it holds more than that.
+    """
     if not path.is_file():
         raise InputError(f"{path} does not exist: give a checkpoint folder or a trainer's .ckpt")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged pickle can raise anything
         raise InputError(f"{path} is not a checkpoint, or is damaged: it is no file of PyTorch tensors") from None
+
+
+def _read_trainer_file(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:
+    saved = read_tensor_file(path)
     if not isinstance(saved, dict) or TRAINER_KEY not in saved:
         raise InputError(f"{path} was not written by axial-deeplab: it has no checkpoint config")
     prefix = "model."

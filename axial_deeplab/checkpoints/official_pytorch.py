@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from axial_deeplab.layers.normalization import configure_norms
-from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig, build_axial_resnet
+from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig
 from axial_deeplab.models.classifier import Classifier
+from axial_deeplab.models.planned import build_authors
 
 _DERIVED = ("flatten_index", "num_batches_tracked")
 
@@ -50,21 +50,46 @@ def from_official_pytorch(state_dict: Mapping[str, Any]) -> nn.Module:
     Raises:
         ValueError: If the names or shapes are not those of such a classifier.
     """
+    return recognize_official_pytorch(state_dict)[0]
+
+
+def recognize_official_pytorch(state_dict: Mapping[str, Any]) -> tuple[Classifier, AxialResNetConfig]:
+    """Do what `from_official_pytorch` does, and return what the network was built from too."""
     if isinstance(state_dict.get("net"), Mapping):
         state_dict = state_dict["net"]
     weights = {name.removeprefix("module."): torch.as_tensor(value) for name, value in state_dict.items()}
     weights = {name: value for name, value in weights.items() if not name.endswith(_DERIVED)}
-    missing = [name for name in ("conv1.weight", "layer1.0.hight_block.relative", "fc.weight") if name not in weights]
+    tables = [f"layer{layer}.0.hight_block.relative" for layer in (1, 2, 3, 4)]
+    missing = [name for name in ("conv1.weight", *tables, "fc.weight") if name not in weights]
     if missing:
         raise ValueError(f"not a classifier of the authors' PyTorch code: {missing[0]} is missing")
-    config = _infer_config(weights)
-    model = Classifier(build_axial_resnet(config), weights["fc.weight"].shape[0])
-    configure_norms(model, eps=1e-5, momentum=0.1, correction=1)
     try:
-        model.load_state_dict(convert_weights(weights, config.attention.num_heads))
-    except RuntimeError as error:
-        raise ValueError(f"weights do not fit the authors' classifier: {str(error).splitlines()[1].strip()}") from error
-    return model.eval()
+        config = _infer_config(weights)
+        model = build_authors(config, weights["fc.weight"].shape[0])
+        _fill(model, weights, config.attention.num_heads)
+    except (RuntimeError, LookupError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"not a classifier of the authors' PyTorch code: its shapes do not fit ({reason})") from error
+    return model.eval(), config
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], num_heads: int) -> None:
+    """Copy every weight to its place; raise a ValueError that names those that have none, or do not fit."""
+    state = model.state_dict()
+    converted: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        parts = convert_weights({name: value}, num_heads)
+        converted |= parts
+        for ours, part in parts.items():
+            if ours not in state:
+                raise ValueError(f"weight {name} has no place in this network")
+            if part.shape != state[ours].shape:
+                raise ValueError(
+                    f"weight {name} has shape {tuple(value.shape)}, not that of {tuple(state[ours].shape)}"
+                )
+    if missing := sorted(state.keys() - converted.keys()):
+        raise ValueError(f"{len(missing)} weights are missing, such as that of {missing[0]}")
+    model.load_state_dict(converted)
 
 
 def _infer_config(weights: Mapping[str, Tensor]) -> AxialResNetConfig:
@@ -73,10 +98,11 @@ def _infer_config(weights: Mapping[str, Tensor]) -> AxialResNetConfig:
     first = [weights[f"layer{layer}.0.hight_block.relative"] for layer in (1, 2, 3, 4)]
     counts = [sum(layer == wanted for layer, _ in blocks) for wanted in (1, 2, 3, 4)]
     sides = [(table.shape[1] + 1) // 2 for table in first]
+    width, stem_width = weights["layer1.0.conv_down.weight"].shape[0] / 128, weights["conv1.weight"].shape[0] / 64
     return AxialResNetConfig(
-        width=weights["layer1.0.conv_down.weight"].shape[0] / 128,
+        width=width,
         blocks=(counts[0], counts[1], counts[2], counts[3]),
-        stem_width=weights["conv1.weight"].shape[0] / 64,
+        stem_width=None if stem_width == width else stem_width,
         attention=AttentionConfig(
             striding="average_pool", num_heads=weights["layer1.0.hight_block.bn_similarity.weight"].numel() // 3
         ),

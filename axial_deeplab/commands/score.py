@@ -55,7 +55,7 @@ def score_and_explain(
         InputError: A file is none of that kind, or `score_files` refuses them.
     """
     from axial_deeplab.data.coco_results import holds_results
-    from axial_deeplab.data.panoptic_json import read_panoptic_json
+    from axial_deeplab.data.layouts.mapillary import read_truth
     from axial_deeplab.metrics.error_counts import ErrorCounts
     from axial_deeplab.metrics.score_files import score_panoptic
     from axial_deeplab.report.write import write_report
@@ -63,7 +63,7 @@ def score_and_explain(
     for path in (truth_path, predictions):
         if path.is_dir() or (path.exists() and holds_results(path)):
             raise InputError(f"{path} is no COCO panoptic JSON, which --html needs for truth and predictions")
-    truth = read_panoptic_json(truth_path)
+    truth = read_truth(truth_path)
     errors = ErrorCounts(truth.categories)
     report = score_panoptic(truth, predictions, tasks, processes=processes, errors=errors)
     write_report(page, report, errors)

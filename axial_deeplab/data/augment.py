@@ -88,7 +88,7 @@ def augment(record: PanopticRecord, config: AugmentConfig, generator: np.random.
     image = _place(image, config.crop_size, (rows, columns), PAD_GRAY).flip(flipped)
     panoptic_map = _place(panoptic_map, config.crop_size, (rows, columns), VOID_ID).flip(flipped)
     segments = tuple(measure_segments(panoptic_map, record.segments))
-    return record._replace(image=image, panoptic_map=panoptic_map, segments=segments)
+    return record._replace(image=image, panoptic_map=panoptic_map, segments=segments, blamed=None)
 
 
 def jitter_color(image: Tensor, strength: float, generator: np.random.Generator) -> Tensor:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from axial_deeplab.data.cityscapes_scoring import split_instance_ids
@@ -52,9 +53,6 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
         Raises:
             InputError: There is no such split, a list is malformed, or images and annotations do not go together.
         """
-        images, annotations, masks = (
-            None if path is None else str(path).replace("{split}", split) for path in (images, annotations, masks)
-        )
         given = images, annotations, masks
         index = index_split(Path(root), split, layout=layout, version=version, given=given)
         self.categories, self.paths, self._images = index
@@ -77,23 +75,24 @@ class CocoPanopticDataset(Dataset[PanopticRecord]):
         if image.shape[:2] != ids.shape:
             sizes = ["×".join(map(str, shape)) for shape in (ids.shape, image.shape[:2])]
             raise InputError(f"{label_path} has {sizes[0]} pixels but {image_path} has {sizes[1]}: scale neither alone")
-        ids, segments = _find_segments(ids, entry, self.categories, label_path)
+        ids, segments, blamed = _find_segments(ids, entry, self.categories, label_path)
         pixels_first = torch.from_numpy(image).permute(2, 0, 1).contiguous()  # [3, height, width]
-        return PanopticRecord(pixels_first, torch.from_numpy(ids), segments, entry.image_id, entry.file_name)
+        return PanopticRecord(pixels_first, torch.from_numpy(ids), segments, entry.image_id, entry.file_name, blamed)
 
 
 def _find_segments(
     ids: np.ndarray, entry: ImageEntry, categories: tuple[Category, ...], path: Path
-) -> tuple[np.ndarray, tuple[Segment, ...]]:
-    """Return the map, int32 [height, width], void where no class counts, and its segments with their areas."""
+) -> tuple[np.ndarray, tuple[Segment, ...], Tensor | None]:
+    """Return the map, int32 [height, width], void where no class counts, its segments with their areas, and what is blamed."""
     if entry.segments is None:
         try:
             truth = split_instance_ids(ids, categories)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        return truth.panoptic_map, tuple(truth.segments)
+        blamed = (truth.panoptic_map == VOID_ID) & ~truth.excused
+        return truth.panoptic_map, tuple(truth.segments), torch.from_numpy(blamed) if blamed.any() else None
     if entry.void:
         ids = np.where(np.isin(ids, list(entry.void)), VOID_ID, ids)
     area = count_pixels(ids)
     check_segments(area, entry.segments, str(path))
-    return ids, tuple(segment._replace(area=segment.area or area[segment.id]) for segment in entry.segments)
+    return ids, tuple(segment._replace(area=segment.area or area[segment.id]) for segment in entry.segments), None

@@ -14,24 +14,29 @@ ImageId = int | str
 
 
 class Annotation(NamedTuple):
-    """The segments of one image. `file_name` is that of the PNG; an area of 0 means that the file gave none."""
+    """The segments of one image. `file_name` is that of the PNG; an area of 0 means that the file gave none.
+
+    Pixels of the segment ids in `void` do not count.
+    """
 
     image_id: ImageId
     file_name: str
     segments: tuple[Segment, ...]
+    void: frozenset[int] = frozenset()
 
 
 class PanopticJson(NamedTuple):
     """A COCO panoptic file, category ids already contiguous.
 
     `annotations` and `images` (file names of the images; empty where the file lists none) are keyed by image id and keep
-    the order of the file.
+    the order of the file. `masks` is the folder of the PNGs.
     """
 
     path: Path
     categories: tuple[Category, ...]
     annotations: dict[ImageId, Annotation]
     images: dict[ImageId, str]
+    masks: Path
 
 
 def read_panoptic_json(path: Path, *, categories: tuple[Category, ...] | None = None) -> PanopticJson:
@@ -68,7 +73,7 @@ def parse_panoptic_json(
         if annotations.setdefault(annotation.image_id, annotation) is not annotation:
             raise InputError(f"{path}: two annotations have the image_id {annotation.image_id!r}: keep one of them")
     images = parse_images(take(content, "images", list, str(path)), path) if "images" in content else {}
-    return PanopticJson(path, category_map.categories, annotations, images)
+    return PanopticJson(path, category_map.categories, annotations, images, path.with_suffix(""))
 
 
 def load_object(path: Path) -> dict[str, Any]:

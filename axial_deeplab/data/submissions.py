@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from axial_deeplab.data.catalog import load_catalog
 from axial_deeplab.data.cityscapes_results import CityscapesInstanceWriter, map_to_labels, name_image
 from axial_deeplab.data.coco_results import InstanceWriter
+from axial_deeplab.data.layouts.mapillary import check_classes
 from axial_deeplab.data.panoptic_json import ImageId
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.data.semantic_writer import SemanticWriter
@@ -35,10 +36,13 @@ class Output(NamedTuple):
     Attributes:
         open: Return the writer from the folder of the output and the classes; leaving it closes it.
         identify: Return the identity of an image from its path and the name that was chosen for it.
+        check: Raise InputError unless the classes are those of the data set that images belong to; for data sets whose
+            classes are not known without their files.
     """
 
     open: Callable[[Path, Sequence[Category]], AbstractContextManager[Writer]]
     identify: Callable[[Path, str], Identity]
+    check: Callable[[Sequence[Path], Sequence[Category]], None] = lambda images, categories: None
 
 
 def _identify(path: Path, name: str) -> Identity:
@@ -62,7 +66,7 @@ def _identify_vistas(path: Path, name: str) -> Identity:
 def _require_coco(categories: Sequence[Category]) -> Sequence[Category]:
     official = {(category.id, category.name) for category in load_catalog("coco")}
     for category in categories:
-        if (category.id, category.name) not in official and category.name != "void":
+        if (category.id, category.name) not in official:
             raise InputError(f"COCO has no class '{category.name}' with the id {category.id}")
     return categories
 
@@ -102,6 +106,7 @@ SUBMISSIONS: dict[str, Output] = {
     "mapillary-panoptic": Output(
         lambda folder, classes: PanopticWriter(folder / "mapillary-panoptic" / "panoptic.json", classes),
         _identify_vistas,
+        check_classes,
     ),
 }
 """dict: Server files, each in a folder of its name."""

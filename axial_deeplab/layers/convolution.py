@@ -1,8 +1,9 @@
 """Convolutions as the models use them: no bias before a norm, symmetric padding, any size."""
 
+import torch
 from torch import Tensor, nn
 
-from axial_deeplab.layers.normalization import BatchNorm
+from axial_deeplab.layers.normalization import BatchNorm, finish_norm
 
 
 class ConvNorm(nn.Module):
@@ -36,6 +37,46 @@ class ConvNormAct(ConvNorm):
 
     def forward(self, x: Tensor, *, residual: Tensor | None = None, relu: bool = True) -> Tensor:
         return super().forward(x, residual=residual, relu=relu)
+
+
+class ConvNormAdd(ConvNorm):
+    """End a residual branch: convolve, normalise from a scale of zero, drop the branch now and then, add the shortcut.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output and of the shortcut.
+        kernel_size: Side of the convolution.
+        dilation: Of the convolution.
+        keep_probability: Chance of a sample to keep its branch in training; 1 keeps all, and nothing is drawn.
+
+    Source: stochastic depth (arXiv 1603.09382); deeplab2, model/layers/drop_path.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        dilation: int = 1,
+        keep_probability: float = 1.0,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
+        self.keep_probability = keep_probability
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor, *, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        if not self.training or self.keep_probability == 1.0:
+            return super().forward(x, residual=residual, relu=relu)
+        branch = drop_path(super().forward(x), self.keep_probability)
+        return finish_norm(branch, residual=residual, relu=relu)
+
+
+def drop_path(branch: Tensor, keep_probability: float) -> Tensor:
+    """Set whole samples of [batch, ...] to zero, and divide those that stay by the probability of staying."""
+    shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
+    kept = torch.rand(shape, device=branch.device) < keep_probability
+    return branch * kept / keep_probability  # in bfloat16 a mask that holds the quotient would round it
 
 
 class SeparableConv(nn.Module):

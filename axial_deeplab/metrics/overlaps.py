@@ -4,7 +4,7 @@ The maps are cut into runs of equal pixels first and everything after that is do
 times fewer than pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from axial_deeplab.data.panoptic_png import MAX_ID, find_runs, read_pixels
 from axial_deeplab.errors import InputError
+from axial_deeplab.records import VOID_ID
 
 Overlaps = dict[tuple[int, int], int]
 """Number of pixels by (id in the first map, id in the second), ordered by that pair."""
@@ -83,6 +84,14 @@ def map_ids(overlaps: Overlaps, first: Mapping[int, int], second: Mapping[int, i
         pair = first[one], second[other]
         mapped[pair] = mapped.get(pair, 0) + count
     return mapped
+
+
+def clear_ids(overlaps: Overlaps, void: Collection[int]) -> Overlaps:
+    """Return the same with `VOID_ID` for the ids of the first map that are in `void`."""
+    if not void:
+        return overlaps
+    first = {one: VOID_ID if one in void else one for one, _ in overlaps}
+    return map_ids(overlaps, first, {other: other for _, other in overlaps})
 
 
 def to_array(values: Tensor | np.ndarray) -> np.ndarray:

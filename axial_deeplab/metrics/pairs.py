@@ -10,13 +10,17 @@ from axial_deeplab.records import Segment
 
 
 class PanopticPair(NamedTuple):
-    """One image: the PNGs of truth and prediction, and what their JSON files say of them."""
+    """One image: the PNGs of truth and prediction, and what their JSON files say of them.
+
+    Pixels of the true segment ids in `void` do not count.
+    """
 
     image_id: ImageId
     truth: Path
     truth_segments: tuple[Segment, ...]
     prediction: Path
     predicted_segments: tuple[Segment, ...]
+    void: frozenset[int]
 
     @property
     def names(self) -> tuple[str, str]:
@@ -40,8 +44,7 @@ def list_pairs(
     predictions = read_panoptic_json(predictions_json, categories=truth.categories)
     check_images(truth, predictions.annotations.keys(), predictions_json)
     masks, predicted_masks = (
-        Path(folder) if folder else path.with_suffix("")
-        for folder, path in zip(folders, (truth.path, predictions_json), strict=True)
+        Path(folder) if folder else content.masks for folder, content in zip(folders, (truth, predictions), strict=True)
     )
     return [
         PanopticPair(
@@ -50,6 +53,7 @@ def list_pairs(
             actual.segments,
             predicted_masks / predictions.annotations[image_id].file_name,
             predictions.annotations[image_id].segments,
+            actual.void,
         )
         for image_id, actual in truth.annotations.items()
     ]

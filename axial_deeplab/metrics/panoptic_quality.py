@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from axial_deeplab.data.panoptic_json import read_panoptic_json
+from axial_deeplab.data.layouts.mapillary import read_truth
 from axial_deeplab.data.panoptic_png import check_segments
 from axial_deeplab.errors import InputError
-from axial_deeplab.metrics.overlaps import Overlaps, measure_overlaps, read_overlaps, sum_pixels, to_array
+from axial_deeplab.metrics.overlaps import Overlaps, clear_ids, measure_overlaps, read_overlaps, sum_pixels, to_array
 from axial_deeplab.metrics.pairs import list_pairs
 from axial_deeplab.metrics.workers import Workers
 from axial_deeplab.records import VOID_ID, Category, Segment
@@ -184,12 +184,13 @@ def compute_panoptic_quality(
     Raises:
         InputError: A file is absent or broken, an image has no prediction, or JSON and PNG do not agree; names the file.
     """
-    truth = read_panoptic_json(Path(ground_truth_json))
+    truth = read_truth(Path(ground_truth_json))
     pairs = list_pairs(truth, Path(predictions_json), (truth_folder, prediction_folder))
     metric = PanopticQuality(truth.categories)
     with Workers(1, None) as workers:
         overlaps = workers.map(_read, ((pair.truth, pair.prediction) for pair in pairs))
         for pair, shared in zip(pairs, overlaps, strict=True):
+            shared = clear_ids(shared, pair.void)
             metric.update_overlaps(shared, pair.truth_segments, pair.predicted_segments, names=pair.names)
     return metric.compute()
 

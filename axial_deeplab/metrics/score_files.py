@@ -2,7 +2,7 @@
 
 | truth | predictions | tasks |
 | --- | --- | --- |
-| COCO panoptic JSON | COCO panoptic JSON | all three |
+| COCO panoptic JSON, such as Mapillary Vistas' | COCO panoptic JSON | all three |
 | COCO panoptic JSON | COCO results JSON | instance |
 | COCO instances JSON | COCO results JSON | instance |
 | COCO panoptic JSON | folder of PNGs with the ids of classes | semantic |
@@ -10,12 +10,14 @@
 | folder of Cityscapes, gtFine/val | folder with label PNGs | semantic |
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from axial_deeplab.data.cityscapes_results import find_truth, read_semantic_result
 from axial_deeplab.data.coco_results import holds_results, read_instance_results
-from axial_deeplab.data.panoptic_json import Annotation, PanopticJson, read_panoptic_json
+from axial_deeplab.data.layouts.mapillary import read_truth
+from axial_deeplab.data.panoptic_json import Annotation, PanopticJson
 from axial_deeplab.data.panoptic_png import read_ids
 from axial_deeplab.data.run_lengths import encode_segments
 from axial_deeplab.errors import InputError
@@ -23,10 +25,18 @@ from axial_deeplab.metrics.coco_average_precision import CocoAveragePrecision
 from axial_deeplab.metrics.coco_files import read_instances, score_instances
 from axial_deeplab.metrics.error_counts import ErrorCounts, ScoredImage
 from axial_deeplab.metrics.mean_iou import MeanIoU
-from axial_deeplab.metrics.overlaps import Overlaps, check_sizes, map_ids, measure_overlaps
+from axial_deeplab.metrics.overlaps import Overlaps, check_sizes, clear_ids, map_ids, measure_overlaps
 from axial_deeplab.metrics.pairs import list_pairs
 from axial_deeplab.metrics.score_cityscapes import score_street_instances, score_street_semantic
-from axial_deeplab.metrics.task_scores import Measure, TaskReport, TaskScores, Things, list_tasks, measure_files
+from axial_deeplab.metrics.task_scores import (
+    Measure,
+    TaskReport,
+    TaskScores,
+    Things,
+    explain_left_out,
+    list_tasks,
+    measure_files,
+)
 from axial_deeplab.metrics.workers import Workers
 from axial_deeplab.records import IGNORE_LABEL, VOID_ID, Category
 
@@ -60,13 +70,13 @@ def score_files(
         return TaskReport(semantic=mean, cityscapes_iou=iou)
     if path.is_dir():
         _require("semantic", tasks, path)
-        return _score_semantic(read_panoptic_json(truth_path), path, processes)
+        return _score_semantic(read_truth(truth_path), path, processes)
     if holds_results(path):
         _require("instance", tasks, path)
         if (instances := read_instances(truth_path)) is not None:
             return TaskReport(instance=score_instances(instances, path))
-        return _score_instances(read_panoptic_json(truth_path), path, processes)
-    return score_panoptic(read_panoptic_json(truth_path), path, tasks, processes=processes)
+        return _score_instances(read_truth(truth_path), path, processes)
+    return score_panoptic(read_truth(truth_path), path, tasks, processes=processes)
 
 
 def _require(task: str, tasks: Sequence[str] | None, path: Path) -> None:
@@ -97,6 +107,8 @@ def score_panoptic(
     pairs = list_pairs(truth, path)
     if tasks is None and all(segment.score == 1 for pair in pairs for segment in pair.predicted_segments):
         tasks = [task for task in list_tasks(truth.categories) if task != "instance"]  # nothing to rank by
+    elif tasks is None and (line := explain_left_out(truth.categories)):
+        print(line, file=sys.stderr)
     scores = TaskScores(truth.categories, tasks)
     with Workers(processes, None) as workers:
         jobs = (
@@ -104,6 +116,7 @@ def score_panoptic(
             for pair in pairs
         )
         for number, (pair, measure) in enumerate(zip(pairs, workers.map(_measure, jobs), strict=True)):
+            measure = measure._replace(overlaps=clear_ids(measure.overlaps, pair.void))
             scores.update(pair.image_id, measure, pair.truth_segments, pair.predicted_segments, names=pair.names)
             if errors is not None:
                 segments = pair.truth_segments, pair.predicted_segments
@@ -124,7 +137,7 @@ def _score_instances(truth: PanopticJson, path: Path, processes: int) -> TaskRep
         raise InputError(
             f"{path}: the image {unknown[0]!r} is not in {truth.path}: score against the truth of its split"
         )
-    with Workers(processes, truth.path.with_suffix("")) as workers:
+    with Workers(processes, truth.masks) as workers:
         encoded = workers.map(_encode_truth, truth.annotations.values())
         for (runs, size), annotation in zip(encoded, truth.annotations.values(), strict=True):
             found = results.get(annotation.image_id, [])
@@ -148,7 +161,7 @@ def _encode_truth(folder: Path, annotation: Annotation) -> tuple[dict[int, str],
 def _score_semantic(truth: PanopticJson, folder: Path, processes: int) -> TaskReport:
     """Score class maps, each named like the PNG of the truth."""
     metric = MeanIoU(truth.categories)
-    with Workers(processes, (truth.path.with_suffix(""), folder, truth.categories)) as workers:
+    with Workers(processes, (truth.masks, folder, truth.categories)) as workers:
         for overlaps in workers.map(_compare_classes, truth.annotations.values()):
             metric.update_overlaps(overlaps)
     return TaskReport(semantic=metric.compute())
@@ -159,7 +172,8 @@ def _compare_classes(shared: tuple[Path, Path, Sequence[Category]], annotation: 
     paths = truth_folder / annotation.file_name, folder / annotation.file_name
     truth, classes = read_ids(paths[0]), read_semantic_result(paths[1], categories)
     check_sizes((truth, classes), paths)
-    own = {VOID_ID: IGNORE_LABEL} | {segment.id: segment.category_id for segment in annotation.segments}
+    own = dict.fromkeys((VOID_ID, *annotation.void), IGNORE_LABEL)
+    own |= {segment.id: segment.category_id for segment in annotation.segments}
     try:
         return map_ids(measure_overlaps(truth, classes), own, {n: n for n in range(IGNORE_LABEL + 1)})
     except KeyError as error:

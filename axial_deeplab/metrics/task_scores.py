@@ -35,22 +35,31 @@ class Measure(NamedTuple):
     truth_runs: dict[int, str]  # compressed run lengths by segment id; empty where nobody asks
     predicted_runs: dict[int, str]
     size: tuple[int, ...]  # height, width; empty where nobody asks
+    on_void: Overlaps | None = None  # with a map that is 0 where void excuses instances; None: all void does
 
 
 Things = tuple[Collection[int], Collection[int]]
 """Ids of the things in truth and prediction."""
 
 
-def measure_maps(truth: np.ndarray, predicted: np.ndarray, things: Things | None) -> Measure:
-    """Measure two maps of segment ids, integer [height, width]; `things` as `TaskScores.choose_things` says.
+def measure_maps(
+    truth: np.ndarray, predicted: np.ndarray, things: Things | None, *, blamed: np.ndarray | None = None
+) -> Measure:
+    """Measure two maps of segment ids, integer [height, width].
+
+    Args:
+        truth: The truth.
+        predicted: The prediction.
+        things: As `TaskScores.choose_things` says.
+        blamed: As in `PanopticRecord`.
 
     Raises:
         InputError: The sizes differ, or an id is out of range.
     """
     overlaps = measure_overlaps(truth, predicted)
-    if things is None:
-        return Measure(overlaps, {}, {}, truth.shape)
-    return Measure(overlaps, encode_segments(truth, things[0]), encode_segments(predicted, things[1]), truth.shape)
+    on_void = None if blamed is None else measure_overlaps((truth != VOID_ID) | blamed, predicted)
+    runs = [{}, {}] if things is None else [encode_segments(truth, things[0]), encode_segments(predicted, things[1])]
+    return Measure(overlaps, runs[0], runs[1], truth.shape, on_void)
 
 
 def measure_files(truth: Path, predicted: Path, things: Things | None) -> Measure:
@@ -76,6 +85,13 @@ def list_tasks(categories: Sequence[Category]) -> tuple[str, ...]:
     has_things = any(category.is_thing for category in categories)
     can_rank = is_cityscapes(categories) or find_spec("faster_coco_eval") is not None
     return tuple(task for task in TASKS if task != "instance" or (has_things and can_rank))
+
+
+def explain_left_out(categories: Sequence[Category]) -> str | None:
+    """Return a line that says why `list_tasks` leaves out instances, None if it does not or there are none."""
+    if "instance" in list_tasks(categories) or not any(category.is_thing for category in categories):
+        return None
+    return "AP of instances is left out, because faster-coco-eval is not installed: pip install 'axial-deeplab[eval]'"
 
 
 @dataclass(frozen=True)
@@ -192,7 +208,7 @@ class TaskScores:
             same = {segment_id: segment_id for segment_id in truth_classes}
             self._iou.update_overlaps(map_ids(overlaps, same, predicted_classes), truth_segments)
         if self._street_precision:
-            self._street_precision.update_overlaps(overlaps, truth_segments, predicted_segments)
+            self._street_precision.update_overlaps(overlaps, truth_segments, predicted_segments, measure.on_void)
         if self._precision:
             height, width = measure.size
             self._precision.update_runs(

@@ -9,8 +9,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from axial_deeplab.layers.axial_attention import AxialAttention
-from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
-from axial_deeplab.models.encoder import Encoder, Shortcut, add_branch, build_conv_stem, build_inception_stem
+from axial_deeplab.layers.convolution import ConvNormAct, ConvNormAdd
+from axial_deeplab.models.encoder import Encoder, Shortcut, build_conv_stem, build_inception_stem
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,18 @@ class AxialBlock(nn.Module):
         out_channels: Channels of the output.
         stride: Step of both axes.
         attention: Layout of the attention layers.
+        keep_probability: Chance of a sample to keep this branch in training.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, out_channels: int, *, stride: int = 1, attention: AttentionConfig
+        self,
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        attention: AttentionConfig,
+        keep_probability: float = 1.0,
     ) -> None:
         super().__init__()
         self.down = ConvNormAct(in_channels, channels)
@@ -93,10 +101,8 @@ class AxialBlock(nn.Module):
         pools = attention.striding == "average_pool" and stride > 1
         # Rounding the size up keeps odd maps in step with the shortcut; on even maps it changes nothing.
         self.pool = nn.AvgPool2d(stride, stride, ceil_mode=True) if pools else nn.Identity()
-        self.up = ConvNorm(channels, out_channels)
+        self.up = ConvNormAdd(channels, out_channels, keep_probability=keep_probability)
         self.shortcut = Shortcut(in_channels, out_channels, stride=stride)
-        self.drop_path = 0.0
-        nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._add_branch(x, relu=True)
@@ -111,7 +117,7 @@ class AxialBlock(nn.Module):
         branch = self.after_width(self.width_attention(branch, relu=not pools))
         if pools:
             branch = self.pool(branch).relu()
-        return add_branch(self, branch, x, relu=relu)
+        return self.up(branch, residual=self.shortcut(x), relu=relu)
 
 
 def _build_attention(channels: int, axis: str, config: AttentionConfig) -> AxialAttention:

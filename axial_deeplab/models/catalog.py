@@ -52,6 +52,12 @@ SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
     "position_sensitive_deeplab_aspp": segmenters.position_sensitive_deeplab_aspp,
     "deeplab2_axial_deeplab_s": segmenters.deeplab2_axial_deeplab_s,
     "deeplab2_axial_deeplab_l": segmenters.deeplab2_axial_deeplab_l,
+    "deeplab2_max_deeplab_s_backbone": segmenters.deeplab2_max_deeplab_s_backbone,
+    "deeplab2_max_deeplab_l_backbone": segmenters.deeplab2_max_deeplab_l_backbone,
+    "deeplab2_axial_swidernet_1_1_1": segmenters.deeplab2_axial_swidernet_1_1_1,
+    "deeplab2_axial_swidernet_1_1_3": segmenters.deeplab2_axial_swidernet_1_1_3,
+    "deeplab2_axial_swidernet_1_1_4.5": segmenters.deeplab2_axial_swidernet_1_1_4_5,
+    "deeplab2_wide_resnet41": segmenters.deeplab2_wide_resnet41,
     "panoptic_deeplab_resnet50": segmenters.panoptic_deeplab_resnet50,
     "panoptic_deeplab_resnet50_projection": segmenters.panoptic_deeplab_resnet50_projection,
 }
@@ -76,6 +82,12 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "sasa_deeplab_aspp": {"params_m": 22.5, "pq_cityscapes": 60.9},
     "position_sensitive_deeplab": {"params_m": 17.3, "pq_cityscapes": 59.9},
     "position_sensitive_deeplab_aspp": {"params_m": 22.5, "pq_cityscapes": 61.5},
+    "deeplab2_max_deeplab_s_backbone": {"pq_cityscapes": 64.5},
+    "deeplab2_max_deeplab_l_backbone": {"pq_cityscapes": 66.3},
+    "deeplab2_axial_swidernet_1_1_1": {"pq_cityscapes": 66.1},
+    "deeplab2_axial_swidernet_1_1_3": {"pq_cityscapes": 67.1},
+    "deeplab2_axial_swidernet_1_1_4.5": {"pq_cityscapes": 68.0},
+    "deeplab2_wide_resnet41": {"pq_cityscapes": 64.4},
     "panoptic_deeplab_resnet50": {"pq_coco": 35.1},
 }
 """Parameters in millions, multiply-adds in billions at `get_default_size`, scores in percent on the validation sets."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
+from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct, ConvNormAdd
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
 
 
@@ -24,27 +24,6 @@ class Shortcut(nn.Module):
         if self.projection is not None:
             return self.projection(x)
         return x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
-
-
-def add_branch(block: nn.Module, branch: Tensor, x: Tensor, *, relu: bool) -> Tensor:
-    """End a residual block: bring the branch up, leave it out for some images if the block says so, add the shortcut.
-
-    Args:
-        block: Has the modules `up` and `shortcut`, and `drop_path`, the probability that a training image goes without the
-            branch; what is kept is scaled up so that its mean stays.
-        branch: Input of `block.up`.
-        x: Input of the block.
-        relu: Apply a ReLU to the sum.
-
-    Source: Deep Networks with Stochastic Depth (arXiv 1603.09382), scaled as in deeplab2.
-    """
-    shortcut = block.shortcut(x)  # type: ignore[operator]
-    if not (block.training and block.drop_path):
-        return block.up(branch, residual=shortcut, relu=relu)  # type: ignore[operator]
-    keep = 1.0 - float(block.drop_path)  # type: ignore[arg-type]
-    kept = (torch.rand(len(x), 1, 1, 1, device=x.device) < keep).to(shortcut.dtype) / keep
-    total = shortcut + block.up(branch) * kept  # type: ignore[operator]
-    return total.relu() if relu else total
 
 
 class Encoder(nn.Module):
@@ -106,16 +85,19 @@ def configure_encoder(encoder: Encoder, *, drop_path: float = 0.0, recompute: Se
 
     Args:
         encoder: Is changed.
-        drop_path: Probability of leaving out the branch of a block of the last stage; it grows linearly over the stages.
+        drop_path: Probability of leaving out the branch of a block of the last stage; it grows linearly over the stages. 0
+            leaves the network's own.
         recompute: Numbers of the stages, from 1, whose activations are not kept.
 
     Source: deeplab2's linear schedule of drop path over output strides 4, 8, 16 and 32.
     """
     encoder.recomputed = frozenset(recompute)
+    if not drop_path:  # a network may have a plan of its own
+        return
     for number, stage in enumerate(encoder.stages, 1):
-        assert isinstance(stage, nn.Sequential)
-        for block in stage:
-            block.drop_path = drop_path * number / len(encoder.stages)  # type: ignore[assignment]
+        for module in stage.modules():
+            if isinstance(module, ConvNormAdd):
+                module.keep_probability = 1.0 - drop_path * number / len(encoder.stages)
 
 
 def build_inception_stem(channels: tuple[int, int, int], *, max_pool: bool) -> nn.Sequential:
@@ -129,7 +111,7 @@ def build_inception_stem(channels: tuple[int, int, int], *, max_pool: bool) -> n
     return nn.Sequential(*layers, nn.MaxPool2d(3, 2, 1)) if max_pool else nn.Sequential(*layers)
 
 
-def build_conv_stem(channels: int, *, max_pool: bool) -> nn.Sequential:
+def build_conv_stem(channels: int, *, max_pool: bool, kernel_size: int = 7) -> nn.Sequential:
     """Build ResNet's 7x7 convolution with stride 2 and an optional 3x3 max-pool with stride 2."""
-    stem = ConvNormAct(3, channels, 7, stride=2)
+    stem = ConvNormAct(3, channels, kernel_size, stride=2)
     return nn.Sequential(stem, nn.MaxPool2d(3, 2, 1)) if max_pool else nn.Sequential(stem)

@@ -9,9 +9,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
+from axial_deeplab.layers.convolution import ConvNormAct, ConvNormAdd
 from axial_deeplab.layers.local_attention import LocalAttention
-from axial_deeplab.models.encoder import Encoder, Shortcut, add_branch
+from axial_deeplab.models.encoder import Encoder, Shortcut
 from axial_deeplab.models.resnet import build_stem
 
 NUM_HEADS, WINDOW = 8, 7
@@ -45,14 +45,12 @@ class LocalAttentionBlock(nn.Module):
         )
         # Rounding the size up keeps odd maps in step with the shortcut; on even maps it changes nothing.
         self.pool = nn.AvgPool2d(stride, stride, ceil_mode=True) if stride > 1 else nn.Identity()
-        self.up = ConvNorm(channels, out_channels)
+        self.up = ConvNormAdd(channels, out_channels)
         self.shortcut = Shortcut(in_channels, out_channels, stride=stride)
-        self.drop_path = 0.0
-        nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.pool(self.attention(self.down(x))).relu()
-        return add_branch(self, branch, x, relu=True)
+        return self.up(branch, residual=self.shortcut(x), relu=True)
 
 
 def build_local_resnet(

@@ -7,23 +7,40 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from axial_deeplab.layers.convolution import ConvNorm, ConvNormAct
-from axial_deeplab.models.encoder import Encoder, Shortcut, add_branch, build_conv_stem, build_inception_stem
+from axial_deeplab.layers.convolution import ConvNormAct, ConvNormAdd
+from axial_deeplab.models.encoder import Encoder, Shortcut, build_conv_stem, build_inception_stem
 
 
 class BottleneckBlock(nn.Module):
-    """Residual bottleneck: 1x1 down, 3x3, 1x1 up; input [batch, channel, height, width] already activated."""
+    """Residual bottleneck: 1x1 down, 3x3, 1x1 up; input [batch, channel, height, width] already activated.
+
+    Args:
+        in_channels: Channels of the input.
+        channels: Channels between the first two convolutions.
+        out_channels: Channels of the output.
+        stride: Step of the 3x3 convolution.
+        dilation: Of the 3x3 convolution.
+        middle_channels: Channels between the last two convolutions; `None` takes `channels`.
+        keep_probability: Chance of a sample to keep this branch in training.
+    """
 
     def __init__(
-        self, in_channels: int, channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1
+        self,
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        middle_channels: int | None = None,
+        keep_probability: float = 1.0,
     ) -> None:
         super().__init__()
+        middle = channels if middle_channels is None else middle_channels
         self.down = ConvNormAct(in_channels, channels)
-        self.conv = ConvNormAct(channels, channels, 3, stride=stride, dilation=dilation)
-        self.up = ConvNorm(channels, out_channels)
+        self.conv = ConvNormAct(channels, middle, 3, stride=stride, dilation=dilation)
+        self.up = ConvNormAdd(middle, out_channels, keep_probability=keep_probability)
         self.shortcut = Shortcut(in_channels, out_channels, stride=stride)
-        self.drop_path = 0.0
-        nn.init.zeros_(self.up.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._add_branch(x, relu=True)
@@ -33,7 +50,45 @@ class BottleneckBlock(nn.Module):
         return self._add_branch(x, relu=False)
 
     def _add_branch(self, x: Tensor, *, relu: bool) -> Tensor:
-        return add_branch(self, self.conv(self.down(x)), x, relu=relu)
+        return self.up(self.conv(self.down(x)), residual=self.shortcut(x), relu=relu)
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions, the first with the stride; input already activated.
+
+    Args:
+        in_channels: Channels of the input, [batch, channel, height, width].
+        channels: Channels between the convolutions.
+        out_channels: Channels of the output.
+        stride: Step of the first convolution.
+        dilations: Of the two convolutions.
+        keep_probability: Chance of a sample to keep this branch in training.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        dilations: tuple[int, int] = (1, 1),
+        keep_probability: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.conv = ConvNormAct(in_channels, channels, 3, stride=stride, dilation=dilations[0])
+        self.up = ConvNormAdd(channels, out_channels, 3, dilation=dilations[1], keep_probability=keep_probability)
+        self.shortcut = Shortcut(in_channels, out_channels, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._add_branch(x, relu=True)
+
+    def compute_sum(self, x: Tensor) -> Tensor:
+        """Return shortcut plus branch before the last activation."""
+        return self._add_branch(x, relu=False)
+
+    def _add_branch(self, x: Tensor, *, relu: bool) -> Tensor:
+        return self.up(self.conv(x), residual=self.shortcut(x), relu=relu)
 
 
 def build_resnet(

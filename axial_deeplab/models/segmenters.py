@@ -15,6 +15,7 @@ from axial_deeplab.models.axial_resnet import AttentionConfig, AxialResNetConfig
 from axial_deeplab.models.decoder import INSTANCE_DECODER, SEMANTIC_DECODER, DecoderConfig
 from axial_deeplab.models.encoder import Encoder
 from axial_deeplab.models.local_resnet import build_local_resnet
+from axial_deeplab.models.planned import PLANS, build_panoptic
 from axial_deeplab.models.resnet import build_resnet
 
 PAPER = AxialResNetConfig(stem="inception", output_stride=16, attention=AttentionConfig(span=65))
@@ -63,6 +64,36 @@ def deeplab2_axial_deeplab_s(num_classes: int = 19) -> PanopticDeepLab:
 def deeplab2_axial_deeplab_l(num_classes: int = 19) -> PanopticDeepLab:
     """Build deeplab2's axial_deeplab_l."""
     return PanopticDeepLab(build_axial_resnet(replace(DEEPLAB2, width=1.0)), num_classes)
+
+
+def deeplab2_max_deeplab_s_backbone(num_classes: int = 19) -> PanopticDeepLab:
+    """Build deeplab2's ResNet-50-beta with axial blocks from stride 16 on (MaX-DeepLab-S without its transformer)."""
+    return build_panoptic(PLANS["deeplab2_max_deeplab_s_backbone"], num_classes)
+
+
+def deeplab2_max_deeplab_l_backbone(num_classes: int = 19) -> PanopticDeepLab:
+    """Build deeplab2's MaX-DeepLab-L backbone, without the stacked decoder, which reaches no output."""
+    return build_panoptic(PLANS["deeplab2_max_deeplab_l_backbone"], num_classes)
+
+
+def deeplab2_axial_swidernet_1_1_1(num_classes: int = 19) -> PanopticDeepLab:
+    """Build deeplab2's Axial-SWideRNet-(1, 1, 1): Wide-ResNet-41 with axial blocks from stride 16 on."""
+    return build_panoptic(PLANS["deeplab2_axial_swidernet_1_1_1"], num_classes)
+
+
+def deeplab2_axial_swidernet_1_1_3(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the same with three times as many blocks."""
+    return build_panoptic(PLANS["deeplab2_axial_swidernet_1_1_3"], num_classes)
+
+
+def deeplab2_axial_swidernet_1_1_4_5(num_classes: int = 19) -> PanopticDeepLab:
+    """Build the same with four and a half times as many blocks."""
+    return build_panoptic(PLANS["deeplab2_axial_swidernet_1_1_4.5"], num_classes)
+
+
+def deeplab2_wide_resnet41(num_classes: int = 19) -> PanopticDeepLab:
+    """Build deeplab2's Panoptic-DeepLab with Wide-ResNet-41 and ASPP."""
+    return build_panoptic(PLANS["deeplab2_wide_resnet41"], num_classes)
 
 
 def panoptic_deeplab_resnet50(num_classes: int = 19) -> PanopticDeepLab:

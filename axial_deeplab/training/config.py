@@ -28,6 +28,8 @@ class ModelConfig:
         recompute: Stages, 1 .. 4, whose activations the backward pass computes again instead of keeping them: less memory,
             about a third more time for these stages.
         init: Checkpoint whose weights to start from, where names and shapes agree; `None` starts at random.
+        freeze: What does not learn: "encoder" keeps the encoder as it starts, "norms" the scales, shifts and statistics of
+            its norms.
     """
 
     name: str = "axial_deeplab_s"
@@ -36,6 +38,7 @@ class ModelConfig:
     drop_path: float = 0.0
     recompute: tuple[int, ...] = ()
     init: str | None = None
+    freeze: Literal["none", "encoder", "norms"] = "none"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class OptimizerConfig:
     Attributes:
         name: The algorithm; "sgd" uses Nesterov momentum 0.9.
         lr: Base learning rate at the recipe's reference batch.
+        trunk_rate: Factor on the learning rate of the encoder; below 1 for one that starts from a checkpoint.
         weight_decay: On all parameters but norms, biases and position tables.
         warmup: Iterations of linear warm-up at the reference batch.
         schedule: "poly" decays polynomially from the first step, "cosine" along half a cosine from the end of the warm-up.
@@ -127,6 +131,7 @@ class OptimizerConfig:
 
     name: Literal["adam", "adamw", "radam", "sgd"] = "adam"
     lr: float = 1e-3
+    trunk_rate: float = 1.0
     weight_decay: float = 0.0
     warmup: int = 0
     schedule: Literal["poly", "cosine"] = "poly"
@@ -183,8 +188,9 @@ class RunConfig:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must lie in 0 .. 1, 1 excluded, got {self.ema_decay}")
-        if not self.optimizer.lr > 0:
-            raise InputError(f"optimizer.lr must be positive, got {self.optimizer.lr}")
+        for name, value in (("lr", self.optimizer.lr), ("trunk_rate", self.optimizer.trunk_rate)):
+            if not value > 0:
+                raise InputError(f"optimizer.{name} must be positive, got {value}")
         if not 0 < self.optimizer.lookahead_rate <= 1:
             rate = self.optimizer.lookahead_rate
             raise InputError(f"optimizer.lookahead_rate must lie in 0 .. 1, 0 excluded, got {rate}")
@@ -194,6 +200,10 @@ class RunConfig:
             raise InputError(f"model.drop_path must lie in 0 .. 1, 1 excluded, got {self.model.drop_path}")
         if not set(self.model.recompute) <= {1, 2, 3, 4}:
             raise InputError(f"model.recompute names stages, 1 .. 4, got {list(self.model.recompute)}")
+        if self.model.freeze != "none" and self.model.init is None:
+            raise InputError("model.freeze would keep random weights: give it model.init, a checkpoint to start from")
+        if self.model.freeze == "encoder" and self.optimizer.trunk_rate != 1:
+            raise InputError("optimizer.trunk_rate goes with an encoder that learns, not with model.freeze encoder")
         if self.cuda_graph and (self.accumulate > 1 or self.compile):
             raise InputError(
                 "cuda_graph goes neither with accumulate, whose gradients it would overwrite, nor with compile"

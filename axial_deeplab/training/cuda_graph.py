@@ -36,6 +36,8 @@ def replay_module(module: nn.Module, images: Tensor, *, bfloat16: bool) -> None:
         bfloat16: Whether training is under autocast to bfloat16.
     """
     before = [buffer.clone() for buffer in module.buffers()]
+    # Gradients come from the stream of the capture and are added on the stream of the step; autograd waits for them, and warns.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16, cache_enabled=False):
         torch.cuda.make_graphed_callables(module, (images.clone(),), allow_unused_input=True)
     for buffer, value in zip(module.buffers(), before, strict=True):

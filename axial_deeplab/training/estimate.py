@@ -112,9 +112,9 @@ def draw_batch(recipe: Recipe, num_classes: int, device: torch.device) -> Batch:
 
 
 def measure_peak(device: torch.device) -> float:
-    """Return the largest memory so far, in GiB: of the GPU, or of this process."""
+    """Return the largest memory so far, in GiB: what was taken from the GPU, that of graphs included, or of this process."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        return torch.cuda.max_memory_reserved(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 

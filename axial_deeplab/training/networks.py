@@ -1,52 +1,67 @@
-"""The network of a recipe: built, perhaps started from a checkpoint, its norms set up for the batch it will see."""
+"""The network of a recipe: built, its norms set up for the batch it will see, perhaps started from a checkpoint."""
 
-import sys
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
 
-from axial_deeplab.checkpoints.load import load_checkpoint
-from axial_deeplab.errors import InputError
+from axial_deeplab.checkpoints.position_rows import find_crop
+from axial_deeplab.checkpoints.sources import read_source
+from axial_deeplab.checkpoints.transfer import transfer_weights
+from axial_deeplab.checkpoints.transfer_report import TransferReport
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm, freeze_norms, synchronize_norms
 from axial_deeplab.models import build_model
 from axial_deeplab.models.encoder import configure_encoder
+from axial_deeplab.records import Category
+from axial_deeplab.serialization import to_plain
 from axial_deeplab.training.config import ModelConfig
+from axial_deeplab.training.kinds import AnyRecipe
 
 
 def build_network(config: ModelConfig, num_classes: int, *, world_size: int = 1) -> nn.Module:
-    """Build the model, in training mode, for this number of processes; channels-last where there is a GPU.
-
-    Raises:
-        InputError: If the checkpoint to start from does not suit it.
-    """
+    """Build the model at random, in training mode, for this number of processes; channels-last where there is a GPU."""
     model = build_model(config.name, num_classes=num_classes)
     configure_encoder(model.encoder, drop_path=config.drop_path, recompute=config.recompute)  # type: ignore[arg-type]
     if config.norm_momentum is not None:
         for module in model.modules():
             if isinstance(module, BatchNorm | SimilarityNorm):
                 module.momentum = config.norm_momentum
-    if config.init is not None:
-        print(start_from(model, config.init), file=sys.stderr)
     if config.norm == "frozen":
         freeze_norms(model)
     elif world_size > 1:
         synchronize_norms(model)
+    freeze(model, config.freeze)
     if torch.cuda.is_available():  # what the kernels of attention and norms, and the tensor cores, take as it is
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.train()
 
 
-def start_from(model: nn.Module, checkpoint: str) -> str:
-    """Copy the weights of a checkpoint that agree in name and shape, and say which stay as they are.
+def start_from(model: nn.Module, recipe: AnyRecipe, categories: Sequence[Category]) -> TransferReport | None:
+    """Copy what fits of the checkpoint that a recipe starts from, and report it; `None` if it starts at random.
+
+    Args:
+        model: The network of the recipe, as `build_network` returns it.
+        recipe: Its `model.init` names the checkpoint.
+        categories: Classes of the network, in the order of its outputs.
 
     Raises:
         InputError: If there is no checkpoint, or nothing of it fits.
     """
-    source = load_checkpoint(checkpoint)[0].state_dict()
-    wanted = model.state_dict()
-    fitting = {name: value for name, value in source.items() if name in wanted and value.shape == wanted[name].shape}
-    if not fitting:
-        raise InputError(f"{checkpoint} has no weight that fits the model: choose a checkpoint of the same encoder")
-    model.load_state_dict(fitting, strict=False)
-    left = sorted({name.split(".")[0] for name in wanted if name not in fitting})
-    return f"{len(fitting)} of {len(wanted)} weights from {checkpoint}; new weights in: {', '.join(left) or 'nothing'}"
+    if recipe.model.init is None:
+        return None
+    crop = find_crop(to_plain(recipe))
+    return transfer_weights(model, read_source(recipe.model.init), categories, crop=crop)
+
+
+def freeze(model: nn.Module, what: Literal["none", "encoder", "norms"]) -> None:
+    """Keep the encoder, or its norms, as they start: without gradients, with their running statistics in training too."""
+    if what == "none":
+        return
+    encoder = model.encoder
+    assert isinstance(encoder, nn.Module)
+    freeze_norms(encoder)
+    for module in encoder.modules():
+        if what == "encoder" or isinstance(module, BatchNorm | SimilarityNorm):
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)

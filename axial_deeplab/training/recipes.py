@@ -50,7 +50,7 @@ def nuclei_axial_deeplab_s() -> Recipe:
 
     Source: protocol of our own on the images of the 2018 Data Science Bowl (Broad Institute, CC0). Published: none.
     Measured: PQ 74.6, things 53.7; 2026-11-25.
-    Cost: six and a half minutes on an H100.
+    Cost: six and a half minutes on an H100, one with `cuda_graph`.
     Command: axial-deeplab train nuclei_axial_deeplab_s --data.root PATH --output runs/nuclei
     """
     return Recipe(
@@ -100,8 +100,8 @@ def camvid_axial_deeplab_s() -> Recipe:
 
     Settings of targets and post-processing are those that `dataset check` derives from the labels.
     Source: protocol of our own on CamVid (Brostow et al., 2009). Published: none.
-    Measured: not yet.
-    Cost: not yet measured.
+    Measured: PQ 34.8, things 23.4, stuff 39.1, mIoU 48.1; 2026-11-26.
+    Cost: two and a half minutes on an H100 with `cuda_graph`.
     Command: axial-deeplab train camvid_axial_deeplab_s --data.root PATH --output runs/camvid
     """
     return Recipe(
@@ -125,8 +125,8 @@ def camvid_panoptic_deeplab_resnet50() -> Recipe:
     """Run the convolutional baseline, ResNet-50 with ASPP, on the same terms as `camvid_axial_deeplab_s`.
 
     Source: as there. Published: none.
-    Measured: not yet.
-    Cost: not yet measured.
+    Measured: PQ 39.1, things 25.9, stuff 44.1, mIoU 52.0; 2026-11-26.
+    Cost: three and a half minutes on an H100.
     Command: axial-deeplab train camvid_panoptic_deeplab_resnet50 --data.root PATH --output runs/camvid-r50
     """
     return _replace_model(camvid_axial_deeplab_s(), "camvid_panoptic_deeplab_resnet50", "panoptic_deeplab_resnet50")

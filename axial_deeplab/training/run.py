@@ -4,7 +4,6 @@ import logging
 import signal
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +17,13 @@ from axial_deeplab.checkpoints.load import load_checkpoint, save_checkpoint
 from axial_deeplab.data.files import write_json
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import count_parameters
+from axial_deeplab.serialization import to_plain
 from axial_deeplab.training.averaging import make_average
 from axial_deeplab.training.config import RunConfig
 from axial_deeplab.training.cuda_graph import check_graphable
 from axial_deeplab.training.hardware import describe_fit, describe_small_statistics, fit_to_hardware
 from axial_deeplab.training.kinds import AnyRecipe
-from axial_deeplab.training.networks import build_network
+from axial_deeplab.training.networks import build_network, start_from
 from axial_deeplab.training.parts import prepare_parts
 from axial_deeplab.training.progress import make_progress_bar
 from axial_deeplab.training.run_folder import prepare_run
@@ -57,11 +57,15 @@ def train(recipe: AnyRecipe, output: str | Path, *, resume: bool = False) -> dic
     pl.seed_everything(recipe.seed, verbose=False)
     last = output / "checkpoints" / "last.ckpt"
     resumes = resume and last.exists()
-    start = replace(recipe.model, init=None) if resumes else recipe.model  # the weights are in the run itself by then
-    model = build_network(start, len(parts.categories), world_size=world_size)
+    model = build_network(recipe.model, len(parts.categories), world_size=world_size)
+    # A run that resumes has its weights itself.
+    transferred = None if resumes else start_from(model, recipe, parts.categories)
     if recipe.compile:
         model.compile()
     rank_zero_only(prepare_run)(output, recipe, resume=resume, processes=world_size)
+    if transferred is not None:
+        rank_zero_only(write_json)(output / "init.json", to_plain(transferred), indent=2)
+        rank_zero_only(print)(transferred.describe(), file=sys.stderr)
     notes = (describe_fit(parts.recipe, fitted, world_size), describe_small_statistics(recipe, world_size))
     rank_zero_only(print)(*filter(None, notes), sep="\n", file=sys.stderr)
     task = parts.make_task(model, fitted)

@@ -4,6 +4,7 @@
 RUN/recipe.json       every field, as given         RUN/logs/version_N/     metrics.csv and TensorBoard events
 RUN/versions.json     of the software               RUN/checkpoints/        best.ckpt and last.ckpt, for the trainer
 RUN/result.json       scores, time, throughput      RUN/checkpoint/         model.safetensors and config.json of the best
+RUN/init.json         what `model.init` gave
 ```
 """
 

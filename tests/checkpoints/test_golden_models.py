@@ -2,9 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from axial_deeplab.checkpoints.deeplab2 import from_deeplab2
 from axial_deeplab.checkpoints.official_pytorch import from_official_pytorch
@@ -28,24 +31,37 @@ def test_authors_classifier(golden: Path, name: str, place: Place) -> None:
     place.assert_fused()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "axial_deeplab_s_cityscapes_129x129_seed0",
-        "axial_deeplab_s_coco_65x65_seed0",
-        "resnet50_coco_129x129_seed0",
-        "resnet50_cityscapes_65x97_seed0",
-        "max_deeplab_s_backbone_cityscapes_65x97_seed0",
-    ],
-)
+NAMES = [
+    "axial_deeplab_s_cityscapes_129x129_seed0",
+    "axial_deeplab_s_coco_65x65_seed0",
+    "resnet50_coco_129x129_seed0",
+    "resnet50_cityscapes_65x97_seed0",
+    "max_deeplab_s_backbone_cityscapes_65x97_seed0",
+    "axial_swidernet_1_1_1_cityscapes_65x65_seed0",
+]
+
+
+def check_features(encoder: nn.Module, images: Tensor, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Compare the activated map after the stem and after every stage."""
+    x = images
+    for number, part in enumerate([encoder.stem, *encoder.stages], start=1):
+        x = part(x)
+        for name in (name for name in arrays if name.startswith(f"encoder/res{number}/")):
+            step = int(name.rpartition("sub")[2]) if "/sub" in name else 1
+            ours = x.mean((2, 3)) if "spatial_mean" in name else x[:, :, ::step, ::step].permute(0, 2, 3, 1)
+            assert_close(ours, arrays[name], get_entry(meta, name))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_deeplab2_model(golden: Path, name: str, place: Place) -> None:
     meta, arrays = load_case(golden, f"dl2_full_{name}")
     model = place(from_deeplab2({entry["name"]: draw_tensor(entry, meta["seed"]) for entry in meta["variables"]}))
     assert count_parameters(model) == meta["params_total"]
     images = place(draw_tensor(meta["input"], meta["seed"])).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
+        check_features(model.encoder, images, meta, arrays)
         heads = model.compute_heads(images)
-        output = model(images)
+        output = heads.resize(*meta["input_size"])
     place.assert_fused()
     step = 4 if "coco" in name else 1
     assert_close(
@@ -63,15 +79,7 @@ def test_deeplab2_model(golden: Path, name: str, place: Place) -> None:
     assert_close(output.offset.permute(0, 2, 3, 1), arrays["output/offset_map"], get_entry(meta, "output/offset_map"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "axial_deeplab_s_cityscapes_129x129_seed0",
-        "axial_deeplab_s_coco_65x65_seed0",
-        "axial_deeplab_s_cityscapes_65x65_seed0_flip",
-        "resnet50_cityscapes_65x97_seed0",
-    ],
-)
+@pytest.mark.parametrize("name", [*NAMES, "axial_deeplab_s_cityscapes_65x65_seed0_flip"])
 def test_panoptic_map(golden: Path, name: str, place: Place) -> None:
     """Images in, label maps out: networks, resizing, averaging with the mirror image, grouping and merging together."""
     meta, arrays = load_case(golden, f"dl2_full_{name}")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,19 +10,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from axial_deeplab.cli import main
 from axial_deeplab.data.files import write_json
+from axial_deeplab.data.layouts.mapillary import read_classes
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.data.scenes import SCENE_CATEGORIES, make_scene
 from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN
 from axial_deeplab.errors import InputError
+from axial_deeplab.metrics import task_scores
 from axial_deeplab.metrics.average_precision import PrecisionReport
 from axial_deeplab.metrics.coco_average_precision import CocoPrecisionReport
 from axial_deeplab.metrics.panoptic_quality import compute_panoptic_quality
 from axial_deeplab.metrics.score_files import score_files
 from axial_deeplab.metrics.task_scores import TaskScores, measure_maps
-from axial_deeplab.records import PanopticPrediction
+from axial_deeplab.records import PanopticPrediction, Segment
+from tests.data.layout_sources import write_mapillary
 from tests.metrics.evaluator_record import fill_nan, load_record
 from tests.oracles.street_scenes import Scene, make_scenes
 from tests.street_predictions import CATEGORIES, list_coco_truth, predict_scene
@@ -256,3 +262,42 @@ def test_forms_that_do_not_fit_are_refused(scenes: Path, street: Path, tmp_path:
 
 def test_instances_without_scores_are_not_ranked(scenes: Path) -> None:
     assert score_files(scenes / "truth.json", scenes / "truth.json").instance is None
+
+
+def test_classes_of_mapillary_that_are_not_evaluated_are_void(tmp_path: Path) -> None:
+    """A bird that covers the true bird and all of an unlabeled region is right, in every form of the prediction."""
+    root = write_mapillary(tmp_path, "2.0")
+    truth = root / "validation" / "v2.0" / "panoptic" / "panoptic_2020.json"
+    categories = read_classes(root / "config_v2.0.json").categories
+    ids = torch.zeros(12, 16, dtype=torch.int32)
+    ids[:, 4:8], ids[:, 12:], ids[:, 8:12] = 1, 1, 2
+    curb = next(position for position, category in enumerate(categories) if category.name == "Curb")
+    guess = PanopticPrediction(ids, [Segment(1, 0, True, 0.5), Segment(2, curb, False, 0.5)])
+    for form in WRITTEN.values():
+        with form.open(tmp_path, categories) as writer:
+            writer.add("c-_x", "c-_x.jpg", guess)
+    report = score_files(truth, tmp_path / "predictions.json", tasks=["panoptic", "semantic"])
+    assert report.panoptic == compute_panoptic_quality(truth, tmp_path / "predictions.json")
+    assert (report.panoptic.all.pq, report.panoptic.all.n) == (1, 2)
+    assert report.semantic is not None
+    assert report.semantic.miou == 1
+    assert score_files(truth, tmp_path / "semantic").semantic == report.semantic
+    files = ["--ground-truth", str(truth), "--predictions", str(tmp_path / "predictions.json")]
+    assert main(["score", *files, "--tasks", "panoptic", "--html", str(tmp_path / "report.html")]) == 0
+    (root / "config_v2.0.json").unlink()
+    with pytest.raises(InputError, match=r"config_v2\.0\.json cannot be read"):
+        score_files(truth, tmp_path / "predictions.json")
+
+
+def test_missing_evaluator_is_said_or_refused(
+    scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(task_scores, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    files = ["--ground-truth", str(scenes / "truth.json"), "--predictions", str(scenes / "predictions.json")]
+    assert main(["score", *files]) == 0
+    assert capsys.readouterr().err.splitlines() == [task_scores.explain_left_out(SCENE_CATEGORIES)]
+    assert main(["score", *files, "--tasks", "panoptic"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["score", *files, "--tasks", "panoptic", "instance"]) == 2
+    assert "pip install 'axial-deeplab[eval]'" in capsys.readouterr().err

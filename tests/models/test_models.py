@@ -24,6 +24,11 @@ EXACT_PARAMETERS = {
     "authors_axial50l": 43_973_480,
     "deeplab2_axial_deeplab_s": 12_455_910,
     "deeplab2_axial_deeplab_l": 45_286_982,
+    "deeplab2_max_deeplab_s_backbone": 42_788_486,
+    "deeplab2_max_deeplab_l_backbone": 137_844_454,  # without 38,716,000 of a stacked decoder that no output reads
+    "deeplab2_axial_swidernet_1_1_1": 137_844_454,
+    "deeplab2_axial_swidernet_1_1_3": 395_380_582,
+    "deeplab2_axial_swidernet_1_1_4.5": 571_791_974,
     "panoptic_deeplab_resnet50": 54_973_702,
     "panoptic_deeplab_resnet50_projection": 24_953_094,
     "resnet50": 25_557_032,

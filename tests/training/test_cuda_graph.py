@@ -79,14 +79,15 @@ def test_replayed_classifier_computes_the_same() -> None:
 
 @pytest.mark.gpu
 @needs_gpu
-def test_folded_norms_predict_the_same(tiny_recipe: Recipe, tmp_path: Path) -> None:
+def test_folded_norms_lose_no_more_than_bfloat16_does(tiny_recipe: Recipe, tmp_path: Path) -> None:
     train(dataclasses.replace(tiny_recipe, devices=1), tmp_path)
     images = torch.rand(1, 3, 65, 65, device="cuda")
     folded = load(tmp_path / "checkpoint")
     assert folded.use_bfloat16
-    plain = load(tmp_path / "checkpoint", "cpu")
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
-        actual = folded.model(images)
-        expected = plain.model.to("cuda")(images)
-    for ours, theirs in zip(actual, expected, strict=True):
-        assert (ours.float() - theirs.float()).norm() < 3e-2 * theirs.float().norm()
+    plain = load(tmp_path / "checkpoint", "cpu").model.to("cuda")
+    with torch.inference_mode():
+        exact = plain(images)
+        with torch.autocast("cuda", torch.bfloat16):
+            found = zip(exact, plain(images), folded.model(images), strict=True)
+    for truth, rounded, ours in found:
+        assert (ours.float() - truth).norm() < 2 * (rounded.float() - truth).norm() + 1e-3 * truth.norm()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
+from tests.checkpoints.checkpoint_files import save_network
 
 FIELDS = (
     "data.scene_size=64",
@@ -51,3 +54,14 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     # All scenes were counted once, however they were shared.
     counted = [sum(row["tp"] + row["fn"] for row in run["per_class"].values()) for run in (one, two)]
     assert counted[0] == counted[1] > 0
+
+
+@pytest.mark.slow
+def test_two_processes_keep_a_frozen_encoder(tmp_path: Path) -> None:
+    initial = save_network(tmp_path / "first", "axial_deeplab_nano", "cell", "nucleus")
+    run_recipe(tmp_path / "two", "batch_size=2", "devices=2", f"model.init={initial}", "model.freeze=encoder")
+    before, after = (load_file(folder / "model.safetensors") for folder in (Path(initial), tmp_path / "two/checkpoint"))
+    equal = {name: torch.equal(value, before[name]) for name, value in after.items() if "predict" not in name}
+    assert all(same for name, same in equal.items() if name.startswith("encoder."))
+    assert not equal["semantic_decoder.fuse4.pointwise.conv.weight"]
+    assert json.loads((tmp_path / "two" / "init.json").read_text())["encoder_share"] == 1

@@ -1,50 +1,16 @@
-"""Networks start from checkpoints, and their norms suit the batch."""
-
-from pathlib import Path
+"""The norms of networks suit the batch, parts of them stay as they are, and optimizers hold the rest at its rates."""
 
 import pytest
 import torch
 
-from axial_deeplab.checkpoints.load import CheckpointConfig, save_checkpoint
-from axial_deeplab.data.scenes import SCENE_CATEGORIES
-from axial_deeplab.errors import InputError
 from axial_deeplab.layers import BatchNorm
+from axial_deeplab.layers.normalization import SimilarityNorm
 from axial_deeplab.models import build_model
 from axial_deeplab.training.config import ModelConfig, OptimizerConfig
-from axial_deeplab.training.networks import build_network, start_from
+from axial_deeplab.training.networks import build_network
 from axial_deeplab.training.optimizers import build_optimizer
 
 NANO = "axial_deeplab_nano"
-
-
-def save(folder: Path, name: str, num_classes: int) -> str:
-    torch.manual_seed(1)
-    categories = tuple(SCENE_CATEGORIES[0]._replace(id=number) for number in range(num_classes))
-    save_checkpoint(folder, build_model(name, num_classes), CheckpointConfig(name, categories, preprocess={}))
-    return str(folder)
-
-
-def test_weights_that_fit_are_taken_and_others_named(tmp_path: Path) -> None:
-    checkpoint = save(tmp_path, NANO, 9)
-    model = build_model(NANO, 4)
-    message = start_from(model, checkpoint)
-    assert message.endswith("new weights in: semantic_head")
-    source = build_model(NANO, 9)
-    torch.manual_seed(1)
-    source = build_model(NANO, 9)
-    assert torch.equal(model.encoder.stem[0].conv.weight, source.encoder.stem[0].conv.weight)
-
-
-def test_encoder_starts_from_a_classifier(tmp_path: Path) -> None:
-    checkpoint = save(tmp_path, "resnet50", 3)
-    message = start_from(build_model("panoptic_deeplab_resnet50", 4), checkpoint)
-    assert "encoder" not in message.split("new weights in:")[1]
-
-
-def test_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
-    checkpoint = save(tmp_path, "resnet50", 3)
-    with pytest.raises(InputError, match="has no weight that fits"):
-        start_from(torch.nn.Linear(2, 2), checkpoint)
 
 
 def test_frozen_norms_keep_their_statistics_and_learn_their_weights() -> None:
@@ -67,3 +33,39 @@ def test_weight_decay_acts_on_convolutions_and_projections_alone(name: str) -> N
     assert all(name.endswith((".conv.weight", "qkv.weight", "predict.weight")) for name in decayed)
     assert not any(name.endswith(("conv.weight", "qkv.weight")) for name in others)
     assert decayed | others == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("what", ["encoder", "norms"])
+def test_frozen_parts_have_no_gradient_keep_their_statistics_and_are_not_optimized(what: str) -> None:
+    model = build_network(ModelConfig(NANO, freeze=what), 4)
+    norms = [module for module in model.encoder.modules() if isinstance(module, BatchNorm | SimilarityNorm)]
+    frozen = {id(parameter) for module in norms for parameter in module.parameters()}
+    if what == "encoder":
+        frozen = {id(parameter) for parameter in model.encoder.parameters()}
+    assert frozen == {
+        id(parameter)
+        for parameter in model.encoder.parameters()
+        if not parameter.requires_grad  # nothing else stays
+    }
+    optimizer = build_optimizer(model, OptimizerConfig("sgd", weight_decay=0.1))
+    assert not frozen & {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    sum(head.square().mean() for head in model(torch.randn(2, 3, 33, 33))).backward()
+    moved = {name for name, value in model.named_buffers() if not torch.equal(value, buffers[name])}
+    assert moved  # those of decoders and heads
+    assert not any(name.startswith("encoder.") for name in moved)
+    assert all(parameter.grad is None for parameter in model.parameters() if id(parameter) in frozen)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None for parameter in learning)  # so processes need not look for unused ones
+
+
+def test_trunk_has_its_own_rate_and_the_same_decay() -> None:
+    model = build_model(NANO, 4)
+    optimizer = build_optimizer(model, OptimizerConfig("adamw", lr=0.1, trunk_rate=0.25, weight_decay=0.01))
+    groups = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    assert groups == [(0.1, 0.01), (0.1, 0.0), (0.025, 0.01), (0.025, 0.0)]
+    held = [{id(parameter) for parameter in group["params"]} for group in optimizer.param_groups]
+    trunk = {id(parameter) for parameter in model.encoder.parameters() if parameter.requires_grad}
+    assert held[2] | held[3] == trunk
+    assert held[0] | held[1] | trunk == {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert sum(map(len, held)) == len(held[0] | held[1] | trunk)

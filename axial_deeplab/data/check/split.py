@@ -33,13 +33,6 @@ class DataSource:
     layout: str = "auto"
     version: str | None = None
 
-    def place(self, split: str) -> GivenPaths:
-        """Return the paths that are given for a split: images, JSON, and None for the PNGs."""
-        images, annotations = (
-            None if path is None else path.replace("{split}", split) for path in (self.images, self.annotations)
-        )
-        return images, annotations, None
-
 
 class CheckedImage(NamedTuple):
     """What is wrong with an image, its record if it can be used, and a number that equal images share."""
@@ -65,7 +58,7 @@ class CheckedSplit:
             InputError: It cannot be used at all.
         """
         self.name, self.problems = name, list[Problem]()
-        given = source.place(name)
+        given: GivenPaths = (source.images, source.annotations, None)
         root = Path(source.root)
         layout = choose_layout(root, source.layout, source.version, explicit=any(given))
         if layout == "coco":

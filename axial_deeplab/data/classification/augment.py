@@ -112,9 +112,17 @@ def augment_encoded(encoded: EncodedImage, config: ClassAugmentConfig, generator
     crop = draw_crop(measure_image(encoded.data, encoded.file_name), config, generator)
     reduction = choose_reduction((crop.height, crop.width), (config.crop, config.crop))
     image = decode_image(encoded.data, encoded.file_name, reduction=reduction)
-    crop = Crop(*(max(1, value // reduction) if i > 1 else value // reduction for i, value in enumerate(crop)))
-    changed = _change(cut_resized(image, crop, config.crop), config, generator)
+    changed = _change(cut_resized(image, _reduce_crop(crop, reduction), config.crop), config, generator)
     return ClassifiedImage(changed, encoded.label, encoded.file_name)
+
+
+def _reduce_crop(crop: Crop, reduction: int) -> Crop:
+    """Return the same part of an image that is smaller by `reduction`, its sides at the nearest border of a pixel."""
+    top, left, bottom, right = (
+        (side + reduction // 2) // reduction
+        for side in (crop.top, crop.left, crop.top + crop.height, crop.left + crop.width)
+    )
+    return Crop(top, left, bottom - top, right - left)
 
 
 def cut_resized(image: Tensor, crop: Crop, side: int) -> Tensor:

@@ -82,9 +82,11 @@ def decode_jpeg(data: bytes, *, reduction: int = 1) -> np.ndarray | None:
     try:
         if library is None:
             return _decode_pillow(data, reduction)
+        height, width, colors, _ = library.decode_jpeg_header(data)
+        if colors not in ("YCbCr", "RGB", "Gray"):
+            return None  # CMYK: Pillow knows Adobe's inverted form
         if reduction == 1:
             return library.decode_jpeg(data)
-        height, width, *_ = library.decode_jpeg_header(data)
         sides = -(-height // reduction), -(-width // reduction)
         return library.decode_jpeg(data, min_height=sides[0], min_width=sides[1])
     except Exception:  # both libraries answer damaged files with errors of many kinds
@@ -111,10 +113,10 @@ def _decode_pillow(data: bytes, reduction: int) -> np.ndarray:
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Tell whether the bytes look like a JPEG that has no orientation and is neither CMYK nor YCCK."""
-    if data[:3] != b"\xff\xd8\xff" or b"Adobe" in data[:4096]:  # Adobe's marker goes with every CMYK image
+    """Tell whether the bytes look like a JPEG that is stored upright."""
+    if not data.startswith(b"\xff\xd8\xff"):
         return False
-    if b"Exif\0\0" not in data[:65536]:
+    if data.find(b"Exif\0\0", 0, 65536) < 0:
         return True
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:

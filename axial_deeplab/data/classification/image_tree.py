@@ -81,12 +81,12 @@ def _list_classes(folder: Path) -> tuple[str, ...]:
 
 
 def _list_images(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = sorted(
-            entry.name
-            for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.name[0] != "." and entry.is_file()
-        )
+    """List the images in a folder and below, relative to it, sorted; hidden ones are passed over."""
+    names: list[str] = []
+    for below, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "."]
+        prefix = Path(below).relative_to(folder)
+        names += [(prefix / name).as_posix() for name in files if name[0] != "." and name.lower().endswith(SUFFIXES)]
     if not names:
         raise InputError(f"{folder} has no image: remove the folder, or bring the images of the class")
-    return names
+    return sorted(names)

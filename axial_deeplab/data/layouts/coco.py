@@ -173,12 +173,14 @@ def _check_images(content: PanopticJson) -> None:
 
 
 def choose_paths(root: Path, split: str, given: GivenPaths = (None, None, None)) -> SplitPaths:
-    """Return the given parts of a split, and find the others.
+    """Return the given parts of a split, with its name for "{split}" in them, and find the others.
 
     Raises:
         InputError: There is no such split, or one of its parts is missing.
     """
-    images, annotations, masks = (None if path is None else root / path for path in given)
+    images, annotations, masks = (
+        None if path is None else root / str(path).replace("{split}", split) for path in given
+    )
     if images is None or annotations is None:
         found = find_split(root, split)
         images, annotations = images or found.images, annotations or found.annotations

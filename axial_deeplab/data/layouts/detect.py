@@ -42,7 +42,8 @@ def index_split(
         split: The name of the split; "train", "train2017" and "training" stand for each other, and so on.
         layout: One of `Layout`.
         version: Of Mapillary Vistas, "1.2" or "2.0".
-        given: Images, JSON and PNGs of a set in the COCO format whose places are none of the known ones.
+        given: Images, JSON and PNGs of a set in the COCO format whose places are none of the known ones; "{split}" in them
+            stands for the split.
 
     Raises:
         InputError: Layout or version are wrong or not clear, or the layout refuses the split.

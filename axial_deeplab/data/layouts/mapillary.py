@@ -10,6 +10,7 @@ The versions share images and differ in classes; both can lie in one folder, so 
 those of the configuration file that are evaluated; the class at position n of its list has the id n + 1 in the panoptic JSON.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,14 @@ from axial_deeplab.data.layouts.split import (
     match_ids,
     refuse_unlabeled,
 )
-from axial_deeplab.data.panoptic_json import ImageId, load_object, parse_panoptic_json, take
+from axial_deeplab.data.panoptic_json import (
+    ImageId,
+    PanopticJson,
+    load_object,
+    parse_panoptic_json,
+    read_panoptic_json,
+    take,
+)
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category
 
@@ -59,15 +67,11 @@ def index_mapillary(root: Path, split: str, version: str) -> SplitIndex:
     if folder.name == "testing":
         raise refuse_unlabeled(root, split, folder / "images")
     classes = read_classes(root / f"config_v{version}.json")
-    masks = folder / f"v{version}" / "panoptic"
-    annotations = masks / PANOPTIC_FILES[version]
+    annotations = folder / f"v{version}" / "panoptic" / PANOPTIC_FILES[version]
     if not annotations.is_file():
         there = ", ".join(sorted(path.name for path in folder.glob("v*/"))) or "no version"
         raise InputError(f"{annotations} is missing: {folder} has {there}; data.version says {version}")
-    content = load_object(annotations)
-    _check_names(content.pop("categories", []), classes, annotations)
-    void = _take_void(content, classes.void, str(annotations))
-    panoptic = parse_panoptic_json(content, annotations, categories=classes.categories)
+    panoptic = _read_json(annotations, classes)
     names = {image_id: panoptic.images.get(image_id, f"{image_id}.jpg") for image_id in panoptic.annotations}
     match_ids(
         {path.name: path.name for path in find_images([folder / "images"])},
@@ -75,10 +79,10 @@ def index_mapillary(root: Path, split: str, version: str) -> SplitIndex:
         (folder / "images", annotations),
     )
     entries = (
-        ImageEntry(image_id, names[image_id], entry.file_name, entry.segments, void[image_id])
+        ImageEntry(image_id, names[image_id], entry.file_name, entry.segments, entry.void)
         for image_id, entry in panoptic.annotations.items()
     )
-    return SplitIndex(classes.categories, SplitPaths(folder / "images", annotations, masks), tuple(entries))
+    return SplitIndex(classes.categories, SplitPaths(folder / "images", annotations, panoptic.masks), tuple(entries))
 
 
 def list_mapillary_images(root: Path, split: str) -> list[ImageFile]:
@@ -89,6 +93,46 @@ def list_mapillary_images(root: Path, split: str) -> list[ImageFile]:
     """
     images = find_images([_find_split(root, split) / "images"])
     return [ImageFile(path, path.stem, path.name) for path in images]
+
+
+def check_classes(images: Sequence[Path], categories: Sequence[Category]) -> None:
+    """Check that classes are those that a configuration evaluates, in whatever order, before predictions are submitted.
+
+    Args:
+        images: Images where Mapillary Vistas ships them, `ROOT/SPLIT/images/KEY.jpg`: the configurations are in ROOT.
+        categories: The classes of the predictions.
+
+    Raises:
+        InputError: They are not, or there is no configuration.
+    """
+    own = {category[:3] for category in categories}
+    for root, image in {path.absolute().parents[:3][-1]: path for path in images}.items():
+        configs = [path for version in PANOPTIC_FILES if (path := root / f"config_v{version}.json").is_file()]
+        if not configs:
+            raise InputError(
+                f"{image} does not lie where Mapillary Vistas has it, ROOT/testing/images with ROOT/config_v2.0.json, "
+                "which says what its classes are: put it there"
+            )
+        differing = [own ^ {category[:3] for category in read_classes(path).categories} for path in configs]
+        if all(differing):
+            number, name, _ = min(differing[-1])
+            names = " or ".join(map(str, configs))
+            raise InputError(f"the classes are not those that {names} evaluates: they differ in '{name}' ({number})")
+
+
+def read_truth(path: Path) -> PanopticJson:
+    """Read the JSON of a truth to score against: of Mapillary Vistas with the classes that its configuration evaluates.
+
+    A file is one of theirs if it lies where they ship it, `ROOT/SPLIT/vVERSION/panoptic/`: the configuration is in ROOT.
+
+    Raises:
+        InputError: A file is absent or malformed, or they are of different versions.
+    """
+    for version, name in PANOPTIC_FILES.items():
+        place = path.absolute().parents[:4]
+        if path.name == name and len(place) == 4 and place[1].name == f"v{version}":
+            return _read_json(path, read_classes(place[3] / f"config_v{version}.json"))
+    return read_panoptic_json(path)
 
 
 def read_classes(path: Path) -> MapillaryClasses:
@@ -109,6 +153,18 @@ def read_classes(path: Path) -> MapillaryClasses:
         else:
             void.add(number)
     return MapillaryClasses(parse_categories(counted, path), frozenset(void), names)
+
+
+def _read_json(path: Path, classes: MapillaryClasses) -> PanopticJson:
+    """Read a panoptic JSON, its PNGs beside it; segments of classes that are not evaluated become void."""
+    content = load_object(path)
+    _check_names(content.pop("categories", []), classes, path)
+    void = _take_void(content, classes.void, str(path))
+    panoptic = parse_panoptic_json(content, path, categories=classes.categories)
+    annotations = {
+        image_id: annotation._replace(void=void[image_id]) for image_id, annotation in panoptic.annotations.items()
+    }
+    return panoptic._replace(annotations=annotations, masks=path.parent)
 
 
 def _find_split(root: Path, split: str) -> Path:
