@@ -3,9 +3,9 @@
     python -m benchmarks.image_loading [--images 256] [--rounds 5] [--output benchmarks/results/image_loading.json]
 
 The images are generated, 500 x 375 pixels, with coarse shapes, texture and grain, and stored as JPEG of quality 90. Every way
-loads the same samples: decoding, inception crop to 224 x 224, mirroring. Ways take turns; figures are medians over rounds of
-images a second of CPU time in one process with one thread, so that other work on the machine matters little. Files are
-warm in memory: a disk or a network comes on top.
+loads the same samples: decoding, inception crop to 224 x 224, mirroring, batches of 128. Ways take turns; figures are medians
+over rounds of images a second of CPU time in one process with one thread, so that other work on the machine matters little.
+Files are warm in memory: a disk or a network comes on top.
 """
 
 import argparse
@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
@@ -30,10 +32,12 @@ from axial_deeplab.data.classification.records import ClassifiedImages
 from axial_deeplab.data.classification.shards import ClassifiedShards
 from axial_deeplab.data.classification.write_shards import write_shards
 from axial_deeplab.data.files import write_json
-from axial_deeplab.training.class_data_module import ClassSamples, seed_torch
+from axial_deeplab.training.class_data_module import ClassSamples, collate_images, seed_torch
 
 HEIGHT, WIDTH = 375, 500
 QUALITY = 90
+BATCH = 128
+DECODERS = ("simplejpeg", "Pillow")
 NEEDED = 2600 / 16
 """float: Images a second and core that 16 cores need for Axial-ResNet-S, which trains on 128 images in 49 ms."""
 
@@ -52,16 +56,20 @@ def main() -> int:
         write_shards(folder, shards, ("train",), images_per_shard=64)
         places = {"folder": ImageTree(folder, "train"), "shards": ClassifiedShards(shards, "train")}
         rates = measure_rates(places, options.rounds)
-        parts = {name: measure_parts(places["folder"], options.rounds, name) for name in ("simplejpeg", "Pillow")}
+        parts = measure_parts(places["folder"], options.rounds)
     print(
         f"{options.images} images of {size / 1e3:.1f} KB; images a second and core, of the {NEEDED:.1f} that are needed"
     )
     for name, rate in rates.items():
         print(f"{name:24} {rate:7.1f}   {rate / NEEDED:.2f} x")
-    for name, milliseconds in parts.items():
-        print(f"{name}, ms an image: " + ", ".join(f"{part} {value:.2f}" for part, value in milliseconds.items()))
+    print("ms an image: " + "; ".join(f"{part} {value:.2f}" for part, value in parts.items()))
     if options.output:
-        result = {"machine": describe_machine(), "bytes": size, "images_per_second": rates, "milliseconds": parts}
+        result = {
+            "machine": describe_machine(),
+            "bytes": round(size),
+            "images_per_second": rates,
+            "milliseconds": parts,
+        }
         write_json(options.output, result, indent=2)
     return 0
 
@@ -100,34 +108,49 @@ def choose_decoder(name: str) -> mock._patch:
 
 
 def measure_rates(places: dict[str, ClassifiedImages], rounds: int) -> dict[str, float]:
-    """Return images a second of each decoder and place."""
-    rates: dict[str, list[float]] = {}
+    """Return images a second of each decoder and place, joined in batches as a worker joins them."""
+    ways = {f"{decoder}, {place}": (decoder, place) for decoder in DECODERS for place in places}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):  # the first one warms up
-        for decoder in ("simplejpeg", "Pillow"):
-            for place, images in places.items():
-                samples = ClassSamples(images, ClassAugmentConfig(), seed=0)
-                with choose_decoder(decoder):
-                    seconds = take_time(lambda samples=samples: [samples[i] for i in range(len(samples.records))])
-                if number:
-                    rates.setdefault(f"{decoder}, {place}", []).append(len(images) / seconds)
+        for name, (decoder, place) in ways.items():
+            samples = ClassSamples(places[place], ClassAugmentConfig(), seed=0)
+            with choose_decoder(decoder):
+                seconds = take_time(partial(load_batches, samples))
+            if number:
+                rates[name].append(len(places[place]) / seconds)
     return {name: round(statistics.median(values), 1) for name, values in rates.items()}
 
 
-def measure_parts(images: ClassifiedImages, rounds: int, decoder: str) -> dict[str, float]:
-    """Return milliseconds an image of reading, of decoding all of it, and of cropping and resizing what was decoded."""
+def load_batches(samples: ClassSamples) -> None:
+    """Load an epoch."""
+    count = len(samples.records)
+    for start in range(0, count, BATCH):
+        collate_images([samples[number] for number in range(start, min(start + BATCH, count))])
+
+
+def measure_parts(images: ClassifiedImages, rounds: int) -> dict[str, float]:
+    """Return milliseconds an image of reading, of decoding all of it, of resizing crops, of drawing them."""
     count, config = len(images), ClassAugmentConfig()
     encoded = [images.read(index) for index in range(count)]
-    with choose_decoder(decoder):
-        decoded = [decode.decode_image(image.data, image.file_name) for image in encoded]
-        crops = [draw_crop((HEIGHT, WIDTH), config, seed_torch(number, seed=0)) for number in range(count)]
-        ways: dict[str, Callable[[], list]] = {
-            "read": lambda: [images.read(index) for index in range(count)],
-            "decode": lambda: [decode.decode_image(image.data, image.file_name) for image in encoded],
-            "resize": lambda: [cut_resized(image, crop, 224) for image, crop in zip(decoded, crops, strict=True)],
-            "draw": lambda: [draw_crop((HEIGHT, WIDTH), config, seed_torch(n, seed=0)) for n in range(count)],
-        }
-        times = {name: statistics.median(take_time(way) for _ in range(rounds)) for name, way in ways.items()}
-    return {name: round(1e3 * seconds / count, 3) for name, seconds in times.items()}
+    decoded = [decode.decode_image(image.data, image.file_name) for image in encoded]
+    crops = [draw_crop((HEIGHT, WIDTH), config, seed_torch(number, seed=0)) for number in range(count)]
+
+    def decode_by(decoder: str) -> None:
+        with choose_decoder(decoder):
+            for image in encoded:
+                decode.decode_image(image.data, image.file_name)
+
+    ways: dict[str, Callable[[], object]] = {
+        "read": lambda: [images.read(index) for index in range(count)],
+        **{f"decode, {decoder}": partial(decode_by, decoder) for decoder in DECODERS},
+        "resize": lambda: [cut_resized(image, crop, 224) for image, crop in zip(decoded, crops, strict=True)],
+        "draw": lambda: [draw_crop((HEIGHT, WIDTH), config, seed_torch(n, seed=0)) for n in range(count)],
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            times[name].append(take_time(way))
+    return {name: round(1e3 * statistics.median(values) / count, 3) for name, values in times.items()}
 
 
 def take_time(work: Callable[[], object]) -> float:
@@ -146,7 +169,8 @@ def describe_machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "torch": torch.__version__,
         "pillow": Image.__version__,
-        "jpeg": str(features.version("jpg")),
+        "simplejpeg": version("simplejpeg"),
+        "libjpeg-turbo of Pillow": str(features.version("libjpeg_turbo")),
         "python": platform.python_version(),
         "date": str(date.today()),
     }
