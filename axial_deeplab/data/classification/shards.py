@@ -81,11 +81,6 @@ class ClassifiedShards(Dataset[ClassifiedImage]):
             raise InputError(f"{os.fsdecode(name)} lies beyond the end of {shard}: it was cut short; copy it again")
         return EncodedImage(data, int(label), os.fsdecode(name))
 
-    def close(self) -> None:
-        """Close the shards; the next read opens its own again."""
-        while self._handles:
-            os.close(self._handles.popitem()[1])
-
     def _open(self, shard: Path) -> int:
         """Return a descriptor of a shard; of too many, the one used longest ago is closed."""
         handle = self._handles.pop(str(shard), None)
@@ -100,4 +95,5 @@ class ClassifiedShards(Dataset[ClassifiedImage]):
         return self.__dict__ | {"_handles": {}}
 
     def __del__(self) -> None:
-        self.close()
+        for handle in self._handles.values():
+            os.close(handle)
