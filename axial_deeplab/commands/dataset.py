@@ -8,6 +8,7 @@ from axial_deeplab.serialization import suggest
 DATASET_COMMANDS = {
     "convert": "bring annotations of common tools to COCO-panoptic format",
     "check": "name every problem of a data set, and fit a recipe to it",
+    "shards": "write classified images into tar shards, or the index of shards that have none",
 }
 """dict: Each name is a module `axial_deeplab.commands.dataset_NAME` with a function `run`."""
 

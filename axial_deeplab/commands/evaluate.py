@@ -49,11 +49,11 @@ def run(arguments: list[str]) -> int:
 def evaluate_classifier(options: Namespace) -> int:
     """Score a classifier and print the table."""
     from axial_deeplab.classify import ClassPredictor
-    from axial_deeplab.data.classification.image_tree import ImageTree
+    from axial_deeplab.data.classification.splits import open_split
     from axial_deeplab.evaluate_classes import evaluate_classes
     from axial_deeplab.loading import load
 
-    images = ImageTree(options.data.root, options.data.split)
+    images = open_split(options.data.root, options.data.split)
     predictor = load(options.checkpoint, options.device)
     assert isinstance(predictor, ClassPredictor)
     report = evaluate_classes(predictor, images, options.output, processes=options.processes)

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from axial_deeplab.data.classification.augment import ClassAugmentConfig, augment_encoded
-from axial_deeplab.data.classification.image_tree import open_classified
 from axial_deeplab.data.classification.preprocess import ClassPreprocess
 from axial_deeplab.data.classification.readable import take_readable
 from axial_deeplab.data.classification.records import ClassifiedImage, ClassifiedImages
+from axial_deeplab.data.classification.splits import open_classified
 from axial_deeplab.data.transforms import normalize_batch
 from axial_deeplab.errors import InputError
 from axial_deeplab.training.class_config import ClassDataConfig, ClassificationRecipe
-from axial_deeplab.training.sampling import StepBatches, locate_sample, make_generator
+from axial_deeplab.training.sampling import StepBatches, locate_in_parts, make_generator
 
 
 class ClassBatch(NamedTuple):
@@ -37,7 +37,7 @@ class ClassSamples(Dataset[ClassifiedImage]):
         self.records, self.config, self.seed = records, config, seed
 
     def __getitem__(self, number: int) -> ClassifiedImage:
-        index = locate_sample(number, length=len(self.records), seed=self.seed)
+        index = locate_in_parts(number, parts=self.records.parts, seed=self.seed)
         return take_readable(
             self.records,
             index,

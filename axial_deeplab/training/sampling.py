@@ -8,6 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
+PARTS_AT_ONCE = 16
+"""int: Images of about so many parts are mixed at any time."""
+
 
 @lru_cache(maxsize=2)
 def _permute(length: int, seed: int, epoch: int) -> np.ndarray:
@@ -18,6 +21,30 @@ def locate_sample(number: int, *, length: int, seed: int) -> int:
     """Return the index of the image, 0 .. length - 1, that sample `number` of the run shows: every image once an epoch."""
     epoch, position = divmod(number, length)
     return int(_permute(length, seed, epoch)[position])
+
+
+@lru_cache(maxsize=2)
+def _permute_parts(parts: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
+    if len(parts) <= PARTS_AT_ONCE:
+        return _permute(sum(parts), seed, epoch)
+    random = np.random.default_rng((seed, epoch))
+    starts = np.repeat(random.permutation(len(parts)), parts)
+    return np.argsort(starts + PARTS_AT_ONCE * random.random(len(starts)), kind="stable")
+
+
+def locate_in_parts(number: int, *, parts: tuple[int, ...], seed: int) -> int:
+    """Return the image of sample `number` as `locate_sample` does, but read few parts at a time: every image once an epoch.
+
+    Parts begin in a random order, one after the other, and the images of each are spread at random over the time until
+    `PARTS_AT_ONCE` others have begun. So many parts or fewer are shuffled as a whole.
+
+    Args:
+        number: Running number of the sample.
+        parts: Numbers of images of the parts, such as the shards of a set.
+        seed: Of the run.
+    """
+    epoch, position = divmod(number, sum(parts))
+    return int(_permute_parts(parts, seed, epoch)[position])
 
 
 def make_generator(number: int, *, seed: int) -> np.random.Generator:

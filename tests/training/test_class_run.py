@@ -12,6 +12,7 @@ import torch.multiprocessing as mp
 
 import axial_deeplab
 from axial_deeplab.cli import main
+from axial_deeplab.data.classification.write_shards import write_shards
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import ClassificationPrediction
 from axial_deeplab.training import class_task
@@ -122,9 +123,13 @@ def test_train_evaluate_predict(
         assert f"{option} does not go with" in error
 
 
+@pytest.mark.parametrize("place", ["folders", "shards"])
 def test_resumed_run_repeats_the_killed_one_and_shows_every_image_once_an_epoch(
-    recipe: ClassificationRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: ClassificationRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
+    if place == "shards":
+        write_shards(str(recipe.data.root), tmp_path / "shards", images_per_shard=2)
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, root=str(tmp_path / "shards")))
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, drop_path=0.3))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     with monkeypatch.context() as patch:

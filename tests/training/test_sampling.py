@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from axial_deeplab.training.sampling import StepBatches, locate_sample, make_generator
+from axial_deeplab.training.sampling import PARTS_AT_ONCE, StepBatches, locate_in_parts, locate_sample, make_generator
 
 
 def test_every_image_comes_once_an_epoch_in_another_order() -> None:
@@ -32,3 +32,26 @@ def test_ranks_share_each_step_without_overlap() -> None:
     shares = [list(StepBatches(2, 3, rank=rank, world_size=2, first=lambda: 0)) for rank in (0, 1)]
     whole = list(StepBatches(4, 3, first=lambda: 0))
     assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == whole
+
+
+def test_parts_give_every_image_once_an_epoch_and_few_are_read_at_a_time() -> None:
+    parts = tuple(5 + number % 7 for number in range(100))
+    owners = np.repeat(np.arange(100), parts)
+    epochs = []
+    for epoch in range(2):
+        seen = [locate_in_parts(epoch * len(owners) + n, parts=parts, seed=1) for n in range(len(owners))]
+        assert sorted(seen) == list(range(len(owners)))
+        first, last = np.full(100, len(owners)), np.zeros(100, int)
+        for step, index in enumerate(seen):
+            first[owners[index]] = min(first[owners[index]], step)
+            last[owners[index]] = step
+        open_at = [np.sum((first <= step) & (last >= step)) for step in range(len(owners))]
+        assert max(open_at) <= PARTS_AT_ONCE + 1
+        assert np.mean(open_at) > PARTS_AT_ONCE / 2
+        epochs.append(seen)
+    assert epochs[0] != epochs[1]
+
+
+def test_one_part_is_shuffled_as_a_folder_is() -> None:
+    for number in (0, 7, 25):
+        assert locate_in_parts(number, parts=(11,), seed=2) == locate_sample(number, length=11, seed=2)

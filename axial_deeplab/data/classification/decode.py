@@ -116,10 +116,23 @@ def _is_plain_jpeg(data: bytes) -> bool:
     """Tell whether the bytes look like a JPEG that is stored upright."""
     if not data.startswith(b"\xff\xd8\xff"):
         return False
-    if data.find(b"Exif\0\0", 0, 65536) < 0:
+    if not _has_exif(data):
         return True
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
     except Exception:
         return False
+
+
+def _has_exif(data: bytes) -> bool:
+    """Go from marker to marker until the scan begins: faster than a search through the first 64 KB."""
+    place = 2
+    while data[place : place + 1] == b"\xff" and (marker := data[place + 1 : place + 2]) not in (b"\xda", b""):
+        if marker == b"\xff":  # padding
+            place += 1
+            continue
+        if marker == b"\xe1" and data.startswith(b"Exif\0\0", place + 4):
+            return True
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return False

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from axial_deeplab.data.classification.categories import check_same_classes, make_categories, read_class_names
+from axial_deeplab.data.classification.categories import make_categories, read_class_names
 from axial_deeplab.data.classification.decode import decode_image
 from axial_deeplab.data.classification.records import ClassifiedImage, EncodedImage
 from axial_deeplab.data.image_folder import SUFFIXES
@@ -19,6 +19,7 @@ class ImageTree(Dataset[ClassifiedImage]):
     Attributes:
         categories: The classes, numbered in the order of the folders' names.
         folders: The name of each class's folder.
+        parts: The number of images: they are one part.
     """
 
     def __init__(self, root: Path | str, split: str) -> None:
@@ -41,6 +42,7 @@ class ImageTree(Dataset[ClassifiedImage]):
             labels += [label] * len(names)
         # Arrays, not lists: processes that load images share their memory, which counting references would copy.
         self._files, self._labels = np.array(files), np.array(labels)
+        self.parts: tuple[int, ...] = (len(labels),)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -66,17 +68,6 @@ class ImageTree(Dataset[ClassifiedImage]):
         except OSError as error:
             raise InputError(f"{self._folder / file_name} cannot be read ({error.strerror})") from error
         return EncodedImage(data, int(self._labels[index]), file_name)
-
-
-def open_classified(root: Path | str, train_split: str, val_split: str) -> tuple[ImageTree, ImageTree]:
-    """Open the split to learn from and the one to score.
-
-    Raises:
-        InputError: A split cannot be found or is not complete, or they differ in classes.
-    """
-    train, val = (ImageTree(root, split) for split in (train_split, val_split))
-    check_same_classes(Path(root), (train_split, val_split), (train.folders, val.folders))
-    return train, val
 
 
 def _list_classes(folder: Path) -> tuple[str, ...]:

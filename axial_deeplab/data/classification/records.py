@@ -31,6 +31,7 @@ class ClassifiedImages(Protocol):
     """
 
     categories: tuple[Category, ...]
+    parts: tuple[int, ...]  # numbers of images that lie together, such as in one shard, in the order of the images
 
     def __len__(self) -> int: ...
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from axial_deeplab.data.classification.decode import decode_image
-from axial_deeplab.data.classification.image_tree import ImageTree, open_classified
+from axial_deeplab.data.classification.image_tree import ImageTree
 from axial_deeplab.data.classification.readable import take_readable
 from axial_deeplab.data.classification.records import ClassifiedImage, EncodedImage
+from axial_deeplab.data.classification.splits import open_classified
 from axial_deeplab.errors import InputError
 from axial_deeplab.records import Category
 from tests.data.classification.photos import write_tree
