@@ -132,7 +132,8 @@ class AxialAttention(nn.Module):
         """Whether the kernels take care of the two norms before the softmax."""
         norms = (self.similarity_norm, self.qkv_norm)
         return (
-            all(norm.has_batch_statistics(raw) and not norm.is_shared for norm in norms)
+            all(norm.has_batch_statistics(raw) for norm in norms)
+            and norms[0].is_shared == norms[1].is_shared
             and can_fuse(raw.flatten(0, 2))
             and choose_backend(raw, self.key_dim, self.value_dim, self.backend) == "triton"
         )

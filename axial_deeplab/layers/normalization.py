@@ -47,7 +47,13 @@ class _RunningNorm(nn.Module):
         return self.synchronized and _count_processes() > 1
 
     def has_batch_statistics(self, x: Tensor) -> bool:
-        """Whether `x` is normalised by its own statistics; an empty batch has none, unless it shares those of others."""
+        """Whether `x` is normalised by its own statistics; an empty batch has none, unless it shares those of others.
+
+        Raises:
+            ValueError: If the batch is empty and the kernels of other processes would wait for its share.
+        """
+        if self.uses_batch_statistics and self.is_shared and x.numel() == 0 and x.is_cuda:
+            raise ValueError("every process needs an image of its own to share the statistics of batch norms on GPUs")
         return self.uses_batch_statistics and (x.numel() > 0 or self.is_shared)
 
     @torch.no_grad()
@@ -72,14 +78,14 @@ class BatchNorm(_RunningNorm):
     @property
     def state(self) -> NormState:
         """Parameters and running statistics, for an operator that normalises on its way."""
-        numbers = (self.eps, self.momentum, self.correction)
+        numbers = (self.eps, self.momentum, self.correction, self.is_shared)
         return NormState(self.weight, self.bias, self.running_mean, self.running_var, *numbers)
 
     def forward(
         self, x: Tensor, *, add_halves: bool = False, residual: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         """Normalise; then add the second half of the channels to the first, add a residual, apply a ReLU, as is asked for."""
-        if self.has_batch_statistics(x) and not self.is_shared and can_fuse(x):
+        if self.has_batch_statistics(x) and can_fuse(x):
             if residual is not None and residual.dtype != x.dtype:  # the sum takes the wider type
                 normed = self._normalize_fused(x, add_halves=add_halves, residual=None, relu=False)
                 return finish_norm(normed, residual=residual, relu=relu)
@@ -97,6 +103,7 @@ class BatchNorm(_RunningNorm):
             eps=self.eps,
             momentum=self.momentum,
             correction=self.correction,
+            shared=self.is_shared,
             residual=None if residual is None else _flatten_rows(residual),
             relu=relu,
             add_halves=add_halves,

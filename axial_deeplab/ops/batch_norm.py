@@ -5,9 +5,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from axial_deeplab.ops.normalize_batch import ROWS, SHARES_WANTED, divide_rows, normalize_batch
+from axial_deeplab.ops.processes import gather
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -22,6 +24,7 @@ class NormState(NamedTuple):
     eps: float
     momentum: float
     correction: int
+    shared: bool = False
 
 
 def can_fuse(x: Tensor) -> bool:
@@ -48,11 +51,12 @@ def batch_norm(
     eps: float,
     momentum: float,
     correction: int,
+    shared: bool = False,
     residual: Tensor | None = None,
     relu: bool = False,
     add_halves: bool = False,
 ) -> Tensor:
-    """Normalise a map by its own statistics, and move the running statistics.
+    """Normalise a map by its own statistics, or those of the maps of all processes, and move the running statistics.
 
     Args:
         x: [row, channel], contiguous.
@@ -63,6 +67,7 @@ def batch_norm(
         eps: Added to the variance.
         momentum: Share of this batch in the running statistics.
         correction: 1 for the unbiased variance in the running statistics, 0 for the biased one.
+        shared: Whether the statistics are those of all processes of the default group; each then has at least one row.
         residual: Added to the result, of its shape.
         relu: Apply a ReLU at the end.
         add_halves: Add the second half of the channels to the first.
@@ -72,8 +77,8 @@ def batch_norm(
     """
     with torch.no_grad():
         given = (x.detach(), weight.detach(), bias.detach(), running_mean, running_var)
-        mean, inverse, _ = batch_statistics(*given, eps, momentum, correction)
-    return normalize_batch(x, weight, bias, mean, inverse, residual, relu, add_halves)
+        mean, inverse, _, ratio = batch_statistics(*given, eps, momentum, correction, shared)
+    return normalize_batch(x, weight, bias, mean, inverse, ratio, residual, relu, add_halves)
 
 
 @torch.library.custom_op("axial_deeplab::batch_statistics", mutates_args=("running_mean", "running_var"))
@@ -86,7 +91,8 @@ def batch_statistics(
     eps: float,
     momentum: float,
     correction: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+    shared: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return what a norm of [row, channel] makes of each channel, and move the running statistics.
 
     Args:
@@ -98,23 +104,34 @@ def batch_statistics(
         eps: The same.
         momentum: The same.
         correction: The same.
+        shared: The same.
 
     Returns:
-        Mean and 1 / sqrt(variance + eps), float32 [channel]; and scale and shift of the whole norm, [2, channel].
+        Mean and 1 / sqrt(variance + eps), float32 [channel]; scale and shift of the whole norm, [2, channel]; and the share of
+        this process in all rows, [1], or [0] if the statistics are its own.
     """
-    from axial_deeplab.ops import triton_norm
+    from axial_deeplab.ops import triton_norm_statistics as kernels
 
     rows, channels = x.shape
     mean, inverse = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
     affine = x.new_empty(2, channels, dtype=torch.float32)
+    ratio = x.new_empty(int(shared), dtype=torch.float32)
     block, num_shares, per_share = divide_rows(rows, channels, ROWS, SHARES_WANTED)
     shares = x.new_empty(2, num_shares, channels, dtype=torch.float32)
     columns = -(-channels // block)
-    triton_norm.sum_rows[num_shares, columns](x, shares, rows, channels, per_share, C=block, R=ROWS)
+    kernels.sum_rows[num_shares, columns](x, shares, rows, channels, per_share, C=block, R=ROWS)
     statistics = (weight, bias, mean, inverse, affine, running_mean, running_var)
-    numbers = (rows, channels, num_shares, eps, momentum, correction)
-    triton_norm.finish_statistics[(-(-channels // 8),)](x, shares, *statistics, *numbers, C=8, S=256)
-    return mean, inverse, affine
+    numbers = (eps, momentum, correction)
+    grid = (-(-channels // 8),)
+    if shared:
+        described = x.new_empty(2 * channels + 1, dtype=torch.float32)
+        kernels.describe_rows[grid](x, shares, described, rows, channels, num_shares, C=8, S=256)
+        sizes = (channels, dist.get_world_size(), dist.get_rank())
+        kernels.combine_statistics[grid](gather(described), *statistics, ratio, *sizes, *numbers, C=8)
+    else:
+        sizes = (rows, channels, num_shares)
+        kernels.finish_statistics[grid](x, shares, *statistics, *sizes, *numbers, C=8, S=256)
+    return mean, inverse, affine, ratio
 
 
 @batch_statistics.register_fake
@@ -127,9 +144,11 @@ def _(
     eps: float,
     momentum: float,
     correction: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+    shared: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mean, inverse = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
-    return mean, inverse, x.new_empty(2, x.shape[1], dtype=torch.float32)
+    affine = x.new_empty(2, x.shape[1], dtype=torch.float32)
+    return mean, inverse, affine, x.new_empty(int(shared), dtype=torch.float32)
 
 
 @torch.library.custom_op("axial_deeplab::add_residual", mutates_args=("x",))

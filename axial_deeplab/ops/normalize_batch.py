@@ -6,6 +6,8 @@ Statistics are functions of the map. The gradient goes through them here, so tha
 import torch
 from torch import Tensor
 
+from axial_deeplab.ops.processes import share_gradients
+
 # Rows of a tile, and programs among which the rows are divided, by what was fastest on H100 and H200 for 64 to 1024 channels.
 ROWS, SHARES_WANTED = 32, 1056
 
@@ -17,11 +19,15 @@ def normalize_batch(
     bias: Tensor,
     mean: Tensor,
     inverse: Tensor,
+    ratio: Tensor,
     residual: Tensor | None,
     relu: bool,
     add_halves: bool,
 ) -> Tensor:
-    """Normalise by statistics that are functions of `x`: its gradient goes through them, they have none of their own."""
+    """Normalise by statistics that are functions of `x`: its gradient goes through them, they have none of their own.
+
+    `ratio` is the last of what `batch_statistics` returns.
+    """
     from axial_deeplab.ops import triton_norm
 
     rows, channels = x.shape
@@ -41,6 +47,7 @@ def _(
     bias: Tensor,
     mean: Tensor,
     inverse: Tensor,
+    ratio: Tensor,
     residual: Tensor | None,
     relu: bool,
     add_halves: bool,
@@ -56,6 +63,7 @@ def normalize_batch_backward(
     bias: Tensor,
     mean: Tensor,
     inverse: Tensor,
+    ratio: Tensor,
     out: Tensor | None,
     relu: bool,
     add_halves: bool,
@@ -69,6 +77,7 @@ def normalize_batch_backward(
         bias: The same.
         mean: The same.
         inverse: The same.
+        ratio: The same.
         out: The result, where a ReLU followed a sum; else the norm alone decides what the ReLU let through, and the last of the
             gradients is empty.
         relu: As in `normalize_batch`.
@@ -78,7 +87,8 @@ def normalize_batch_backward(
     grads, masked = sum_norm_gradients(grad, x, weight, bias, mean, inverse, out, relu=relu, add_halves=add_halves)
     grad_x = torch.empty_like(x)
     left, relu = (grad, relu) if out is None else (masked, False)
-    write_norm_gradient(left, x, weight, bias, mean, inverse, grads, grad_x, relu=relu, add_halves=add_halves)
+    shared = share_gradients(grads, ratio)
+    write_norm_gradient(left, x, weight, bias, mean, inverse, shared, grad_x, relu=relu, add_halves=add_halves)
     return grad_x, grads, masked
 
 
@@ -123,7 +133,7 @@ def write_norm_gradient(
     relu: bool,
     add_halves: bool,
 ) -> None:
-    """Fill `grad_x`, which may be `grad` itself where halves are not added."""
+    """Fill `grad_x`, which may be `grad` itself where halves are not added; `grads` as `share_gradients` returns them."""
     from axial_deeplab.ops import triton_norm
 
     rows, channels = x.shape
@@ -141,6 +151,7 @@ def _(
     bias: Tensor,
     mean: Tensor,
     inverse: Tensor,
+    ratio: Tensor,
     out: Tensor | None,
     relu: bool,
     add_halves: bool,
@@ -157,11 +168,11 @@ def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tenso
 
 
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
-    x, weight, bias, mean, inverse, out = ctx.saved_tensors  # type: ignore[attr-defined]
+    x, weight, bias, mean, inverse, ratio, out = ctx.saved_tensors  # type: ignore[attr-defined]
     has_residual, relu, add_halves = ctx.options  # type: ignore[attr-defined]
-    grad_x, grads, masked = normalize_batch_backward(grad, x, weight, bias, mean, inverse, out, relu, add_halves)
+    grad_x, grads, masked = normalize_batch_backward(grad, x, weight, bias, mean, inverse, ratio, out, relu, add_halves)
     grad_residual = (grad if out is None else masked) if has_residual else None
-    return grad_x, grads[1].to(weight.dtype), grads[0].to(bias.dtype), None, None, grad_residual, None, None
+    return grad_x, grads[1].to(weight.dtype), grads[0].to(bias.dtype), None, None, None, grad_residual, None, None
 
 
 normalize_batch.register_autograd(_differentiate, setup_context=_save)

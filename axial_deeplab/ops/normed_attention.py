@@ -12,6 +12,7 @@ from torch import Tensor
 from axial_deeplab.ops.batch_norm import NormState, batch_statistics
 from axial_deeplab.ops.geometry import count_visible_pairs
 from axial_deeplab.ops.normalize_batch import sum_norm_gradients, write_norm_gradient
+from axial_deeplab.ops.processes import share_gradients
 from axial_deeplab.ops.reference import RelativeTables
 from axial_deeplab.ops.run_kernels import (
     describe_call,
@@ -36,7 +37,7 @@ def attend_normed(
     eps: float,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise a packed map by its own statistics, the logits by theirs, and attend.
+    """Normalise a packed map by its own statistics, the logits by theirs, and attend; both shared if those of `norm` are.
 
     Args:
         qkv: As in `attend_packed`, contiguous, on a GPU; before the norm.
@@ -54,7 +55,7 @@ def attend_normed(
     """
     given = (norm.weight, norm.bias)
     with torch.no_grad():
-        running = (norm.running_mean, norm.running_var, norm.eps, norm.momentum, norm.correction)
+        running = (norm.running_mean, norm.running_var, norm.eps, norm.momentum, norm.correction, norm.shared)
         rows = qkv.detach().flatten(0, 2)
         statistics = batch_statistics(rows, norm.weight.detach(), norm.bias.detach(), *running)
     wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (qkv, *given, *tables, weight))
@@ -71,6 +72,7 @@ def normed_attention(
     norm_mean: Tensor,
     norm_inverse: Tensor,
     affine: Tensor,
+    ratio: Tensor,
     query_table: Tensor | None,
     key_table: Tensor | None,
     value_table: Tensor | None,
@@ -81,17 +83,18 @@ def normed_attention(
     eps: float,
     keep_lse: bool,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return what is retrieved, log-sum-exp, scales, mean and variance of the terms; and, for the backward pass, sums, Gram
-    matrices, `s` and `S` (see `triton_scales`).
+    matrices, `s` and `S` (see `triton_scales`), and the share of this process in all pairs.
 
     Args:
         qkv: As in `attend_normed`.
         norm_weight: float32 [channel], of the norm of the map.
         norm_bias: The same.
-        norm_mean: From `batch_statistics`, as the next two: functions of the map, which have no gradients of their own.
+        norm_mean: From `batch_statistics`, as the next three: functions of the map, which have no gradients of their own.
         norm_inverse: float32 [channel].
         affine: float32 [2, channel]: scale and shift of the norm.
+        ratio: float32 [1]; [0] if all statistics are those of this process alone.
         query_table: As in `attention`.
         key_table: The same.
         value_table: The same.
@@ -108,13 +111,13 @@ def normed_attention(
     moments, sums, grams = run_statistics(qkv, g, span, affine)
     num_pairs = g.num_lines * count_visible_pairs(g.length, span)
     scales, *statistics = similarity_scales(
-        moments, sums, grams, query_table, key_table, weight, num_pairs, g.reach, eps
+        moments, sums, grams, query_table, key_table, weight, num_pairs, g.reach, eps, ratio.numel() > 0
     )
     retrieved, lse = run_forward(
         qkv, tables, spread_scales(scales, tables), g, span, keep_lse=keep_lse, backend=backend, affine=affine
     )
-    mean, variance, rows_met, products_met = statistics
-    return retrieved, lse, scales, mean, variance, sums, grams, rows_met, products_met
+    mean, variance, rows_met, products_met, pair_ratio = statistics
+    return retrieved, lse, scales, mean, variance, sums, grams, rows_met, products_met, pair_ratio
 
 
 @normed_attention.register_fake
@@ -125,6 +128,7 @@ def _(
     norm_mean: Tensor,
     norm_inverse: Tensor,
     affine: Tensor,
+    ratio: Tensor,
     query_table: Tensor | None,
     key_table: Tensor | None,
     value_table: Tensor | None,
@@ -135,7 +139,7 @@ def _(
     eps: float,
     keep_lse: bool,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     outer, length, inner, channels = qkv.shape
     value_channels = channels - 2 * num_heads * key_dim
     retrieved = qkv.new_empty((outer, length, inner, (1 + (value_table is not None)) * value_channels))
@@ -146,7 +150,7 @@ def _(
         affine.new_empty(2, length, num_heads, key_dim, key_dim),
     )
     met = affine.new_empty(2, length, key_dim), affine.new_empty(2, length, key_dim, key_dim)
-    return retrieved, lse, scales, mean, variance, sums, grams, *met
+    return retrieved, lse, scales, mean, variance, sums, grams, *met, torch.empty_like(ratio)
 
 
 @torch.library.custom_op("axial_deeplab::normed_attention_backward", mutates_args=())
@@ -158,6 +162,7 @@ def normed_attention_backward(
     norm_mean: Tensor,
     norm_inverse: Tensor,
     affine: Tensor,
+    ratio: Tensor,
     query_table: Tensor | None,
     key_table: Tensor | None,
     value_table: Tensor | None,
@@ -171,6 +176,7 @@ def normed_attention_backward(
     grams: Tensor,
     rows_met: Tensor,
     products_met: Tensor,
+    pair_ratio: Tensor,
     num_heads: int,
     key_dim: int,
     span: int | None,
@@ -187,7 +193,7 @@ def normed_attention_backward(
     present = [0, *(term for term, on in enumerate(g.terms[:2], start=1) if on)]
     if len(present) < 3:
         grad_scales = torch.stack([grad_scales[term] for term in present])
-    given = (mean, variance, sums, grams, query_table, key_table, rows_met, products_met, weight)
+    given = (mean, variance, sums, grams, query_table, key_table, rows_met, products_met, weight, pair_ratio)
     num_pairs = g.num_lines * count_visible_pairs(g.length, span)
     found = similarity_scales_backward(grad_scales, *given, num_pairs, g.reach, eps)
     grads, grad_weight, of_rows = found[:3], found[3], found[4:]
@@ -196,7 +202,7 @@ def normed_attention_backward(
         grad_table.add_(more)
     rows = (grad_qkv.flatten(0, 2), qkv.flatten(0, 2), norm_weight, norm_bias, norm_mean, norm_inverse)
     grad_norm, _ = sum_norm_gradients(*rows, None, relu=False, add_halves=False)
-    write_norm_gradient(*rows, grad_norm, rows[0], relu=False, add_halves=False)
+    write_norm_gradient(*rows, share_gradients(grad_norm, ratio), rows[0], relu=False, add_halves=False)
     return grad_qkv, grad_norm, grad_tables[0], grad_tables[1], grad_tables[2], grad_weight
 
 
@@ -209,6 +215,7 @@ def _(
     norm_mean: Tensor,
     norm_inverse: Tensor,
     affine: Tensor,
+    ratio: Tensor,
     query_table: Tensor | None,
     key_table: Tensor | None,
     value_table: Tensor | None,
@@ -228,13 +235,13 @@ def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple
 
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor | None, *_: Tensor | None) -> tuple:
     if grad is None:
-        return (None,) * 16
+        return (None,) * 17
     saved = ctx.saved_tensors  # type: ignore[attr-defined]
     found = normed_attention_backward(grad, *saved, *ctx.options)  # type: ignore[attr-defined]
     grad_qkv, grad_norm, *grads = found
-    parameters = [None if x is None else grad_x.to(x.dtype) for x, grad_x in zip(saved[6:10], grads, strict=True)]
+    parameters = [None if x is None else grad_x.to(x.dtype) for x, grad_x in zip(saved[7:11], grads, strict=True)]
     norm = (grad_norm[1].to(saved[1].dtype), grad_norm[0].to(saved[2].dtype))
-    return (grad_qkv, *norm, None, None, None, *parameters, *(None,) * 6)
+    return (grad_qkv, *norm, None, None, None, None, *parameters, *(None,) * 6)
 
 
 normed_attention.register_autograd(_differentiate, setup_context=_save)

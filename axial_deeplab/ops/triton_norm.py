@@ -1,4 +1,4 @@
-"""Batch norm over the channels of a channels-last map in Triton: statistics, normalisation with what follows it, backward.
+"""Batch norm over the channels of a channels-last map in Triton: normalisation with what follows it, backward.
 
 A map is [row, channel], rows side by side. What may follow: the sum of both halves of the channels, as the attention layers add
 content and position; the sum with another map, as a residual block adds its shortcut; then a ReLU. Sums over rows are taken in
@@ -7,78 +7,6 @@ shares and added in a fixed order, so results repeat.
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def sum_rows(x, shares, rows, channels, per_share, C: tl.constexpr, R: tl.constexpr):
-    """Write [2, share, channel]: sums of the rows of a share, and of their squares, both less the first row of all.
-
-    Without that row, a mean much larger than the deviations would cost all digits of the variance.
-    """
-    share, num_shares = tl.program_id(0), tl.num_programs(0)
-    c = tl.program_id(1) * C + tl.arange(0, C)
-    valid = c < channels
-    first = tl.load(x + c, mask=valid, other=0.0).to(tl.float32)[None, :]
-    total = tl.zeros([R, C], tl.float32)
-    squares = tl.zeros([R, C], tl.float32)
-    begin = share * per_share
-    end = tl.minimum(begin + per_share, rows)
-    for r0 in range(begin, end, R):
-        r = r0 + tl.arange(0, R)[:, None]
-        inside = (r < end) & valid[None, :]
-        value = tl.load(x + r.to(tl.int64) * channels + c[None, :], mask=inside, other=0.0).to(tl.float32) - first
-        value = tl.where(inside, value, 0.0)
-        total += value
-        squares += value * value
-    tl.store(shares + share * channels + c, tl.sum(total, 0), mask=valid)
-    tl.store(shares + (num_shares + share) * channels + c, tl.sum(squares, 0), mask=valid)
-
-
-@triton.jit
-def finish_statistics(
-    x,
-    shares,
-    weight,
-    bias,
-    mean,
-    inverse,
-    affine,
-    running_mean,
-    running_var,
-    rows,
-    channels,
-    num_shares,
-    eps,
-    momentum,
-    correction,
-    C: tl.constexpr,
-    S: tl.constexpr,
-):
-    """Turn shares into mean, 1 / standard deviation, scale and shift of every channel, and move the running statistics."""
-    c = tl.program_id(0) * C + tl.arange(0, C)
-    valid = c < channels
-    total = tl.zeros([C], tl.float64)
-    squares = tl.zeros([C], tl.float64)
-    for s0 in range(0, num_shares, S):
-        s = s0 + tl.arange(0, S)[:, None]
-        inside = (s < num_shares) & valid[None, :]
-        at = s * channels + c[None, :]
-        total += tl.sum(tl.load(shares + at, mask=inside, other=0.0).to(tl.float64), 0)
-        squares += tl.sum(tl.load(shares + num_shares * channels + at, mask=inside, other=0.0).to(tl.float64), 0)
-    shifted = total / rows
-    variance = tl.maximum(squares / rows - shifted * shifted, 0.0)
-    m = (shifted + tl.load(x + c, mask=valid, other=0.0).to(tl.float64)).to(tl.float32)
-    tl.store(mean + c, m, mask=valid)
-    i = (1 / tl.sqrt(variance + eps)).to(tl.float32)
-    tl.store(inverse + c, i, mask=valid)
-    scale = i * tl.load(weight + c, mask=valid, other=0.0)
-    tl.store(affine + c, scale, mask=valid)
-    tl.store(affine + channels + c, tl.load(bias + c, mask=valid, other=0.0) - m * scale, mask=valid)
-    unbiased = (variance * (rows / tl.maximum(rows - correction, 1))).to(tl.float32)
-    old = tl.load(running_mean + c, mask=valid, other=0.0)
-    tl.store(running_mean + c, old + momentum * (m - old), mask=valid)
-    old = tl.load(running_var + c, mask=valid, other=0.0)
-    tl.store(running_var + c, old + momentum * (unbiased - old), mask=valid)
 
 
 @triton.jit

@@ -11,12 +11,10 @@ HOPPER_SHARED = 227 * 1024
 """int: Bytes of shared memory that a block may have on an H100 or H200."""
 
 
-@pytest.fixture
-def device() -> str:
-    """Return where the kernels run: a GPU if there is one, else the interpreter on the CPU, or skip."""
-    if torch.cuda.is_available():
-        return "cuda"
-    interpreter = pytest.importorskip("triton.runtime.interpreter", reason="triton is not installed")
+def patch_interpreter() -> None:
+    """Let Triton's interpreter run with this NumPy."""
+    from triton.runtime import interpreter
+
     original = interpreter._patch_lang_tensor
     if not hasattr(original, "patched"):
 
@@ -27,6 +25,15 @@ def device() -> str:
 
         patch.patched = True
         interpreter._patch_lang_tensor = patch
+
+
+@pytest.fixture
+def device() -> str:
+    """Return where the kernels run: a GPU if there is one, else the interpreter on the CPU, or skip."""
+    if torch.cuda.is_available():
+        return "cuda"
+    pytest.importorskip("triton.runtime.interpreter", reason="triton is not installed")
+    patch_interpreter()
     return "cpu"
 
 

@@ -59,16 +59,17 @@ def test_operators_keep_their_contract(device: str) -> None:
 
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).to(device)
     ones = torch.ones(4, device=device)
+    alone = torch.empty(0, device=device)
     forward = ("test_schema", "test_faketensor")
-    given = (x, *(ones.clone() for _ in range(4)), 1e-3, 0.1, 1)
+    given = (x, *(ones.clone() for _ in range(4)), 1e-3, 0.1, 1, False)
     torch.library.opcheck(batch_statistics, given, test_utils=forward)
     leaves = [t.clone().requires_grad_() for t in (x, ones, ones)]
     checks = (*forward, "test_autograd_registration")
-    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, None, True, False), test_utils=checks)
-    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, x, True, False), test_utils=checks)
+    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, alone, None, True, False), test_utils=checks)
+    torch.library.opcheck(normalize_batch, (*leaves, ones, ones, alone, x, True, False), test_utils=checks)
     for out in (None, x):
         torch.library.opcheck(
-            normalize_batch_backward, (x, x, ones, ones, ones, ones, out, True, False), test_utils=forward
+            normalize_batch_backward, (x, x, ones, ones, ones, ones, alone, out, True, False), test_utils=forward
         )
 
 

@@ -111,8 +111,17 @@ def test_operators_keep_their_contract(device: str) -> None:
     inputs = make_inputs(Case(6, max_distance=5), device)
     channels = inputs.qkv.shape[3]
     ones = torch.ones(channels, device=device)
-    given = [inputs.qkv, ones, ones.clone(), ones.clone(), ones.clone(), torch.stack([ones, ones]), *inputs[1:]]
-    leaves = [x.clone().requires_grad_() if i not in (3, 4, 5) else x for i, x in enumerate(given)]
+    given = [
+        inputs.qkv,
+        ones,
+        ones.clone(),
+        ones.clone(),
+        ones.clone(),
+        torch.stack([ones, ones]),
+        ones[:0],
+        *inputs[1:],
+    ]
+    leaves = [x.clone().requires_grad_() if i not in (3, 4, 5, 6) else x for i, x in enumerate(given)]
     options = (2, 4, None, 1e-3)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(
