@@ -16,11 +16,11 @@ from axial_deeplab.data.files import write_png
 from axial_deeplab.data.image_folder import find_images, read_image, to_rgb_array
 from axial_deeplab.data.prelabels import PRELABELS
 from axial_deeplab.data.submissions import SUBMISSIONS, WRITTEN, identify_images
-from axial_deeplab.data.transforms import Preprocess, prepare, restore_output, restore_prediction
+from axial_deeplab.data.transforms import Preprocess, find_segments, prepare, restore_output
 from axial_deeplab.errors import InputError
 from axial_deeplab.inference import DEFAULT_CONFIG, InferenceConfig, infer
 from axial_deeplab.layers.folding import fold_norms
-from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
+from axial_deeplab.panoptic.postprocess import PostprocessConfig
 from axial_deeplab.records import Category, PanopticOutput, PanopticPrediction
 from axial_deeplab.serialization import from_plain
 from axial_deeplab.visualize import draw_overlay
@@ -81,13 +81,10 @@ class Predictor:
         preprocess = preprocess or self.preprocess
         pixels, geometry = prepare(to_tensor(image), preprocess)
         output = infer(self._run_network, pixels[None], self.inference, multiple=preprocess.multiple)
-        # Post-processing works without the padding, so that no segment gains from it, and before the resize to the
-        # image's size, because ids are much smaller than logits.
         output = restore_output(output, geometry._replace(image_size=geometry.resized_size))
         is_thing = [category.is_thing for category in self.categories]
-        (prediction,) = postprocess(output, is_thing, self.postprocess, void_class=self.config.void_class)
-        prediction = PanopticPrediction(prediction.panoptic_map.cpu(), prediction.segments)
-        return restore_prediction(prediction, geometry), PanopticOutput(*(head.float().cpu() for head in output))
+        prediction = find_segments(output, geometry, is_thing, self.postprocess, void_class=self.config.void_class)
+        return prediction, PanopticOutput(*(head.float().cpu() for head in output))
 
     def _run_network(self, images: Tensor) -> PanopticOutput:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):

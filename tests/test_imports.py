@@ -27,6 +27,7 @@ MAY_IMPORT = {
     | {"models", "layers", "panoptic", "data", "checkpoints", "visualize", "serialization", "inference"},
     "classify": BASE | {"predict", "checkpoints", "data", "serialization"},
     "loading": BASE | {"predict", "classify", "checkpoints", "inference", "layers"},
+    "huggingface": BASE | {"predict", "panoptic", "data", "checkpoints", "serialization"},
     "colors": BASE,
     "visualize": BASE | {"colors", "data", "panoptic"},
     "line_chart": {"colors"},
@@ -45,6 +46,8 @@ ONLY_IN = {
     "jsonargparse": {"cli", "commands"},
     "triton": {"ops"},
     "faster_coco_eval": {"metrics"},
+    "transformers": {"huggingface"},
+    "huggingface_hub": {"checkpoints", "huggingface"},
 }
 
 

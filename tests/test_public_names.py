@@ -1,5 +1,7 @@
 """The public surface, frozen: a new name is a decision."""
 
+import pytest
+
 import axial_deeplab
 import axial_deeplab.checkpoints
 import axial_deeplab.layers
@@ -31,6 +33,20 @@ def test_checkpoints() -> None:
         "load_checkpoint",
         "save_checkpoint",
     ]
+
+
+def test_huggingface() -> None:
+    huggingface = pytest.importorskip("axial_deeplab.huggingface", reason="needs the extra 'hf'", exc_type=ImportError)
+    assert sorted(huggingface.__all__) == [
+        "AxialDeepLabClassifierConfig",
+        "AxialDeepLabClassifierImageProcessor",
+        "AxialDeepLabConfig",
+        "AxialDeepLabForImageClassification",
+        "AxialDeepLabForUniversalSegmentation",
+        "AxialDeepLabImageProcessor",
+        "AxialDeepLabOutput",
+    ]
+    assert all(getattr(huggingface, name) is not None for name in huggingface.__all__)
 
 
 def test_layers() -> None:

@@ -1,4 +1,7 @@
-"""Checkpoints of this package: a folder with `model.safetensors` and `config.json`, or what the trainer saves (`.ckpt`)."""
+"""Checkpoints of this package: a folder with `model.safetensors` and `config.json`, or what the trainer saves (`.ckpt`).
+
+The folder is a model folder of Hugging Face as well: `hub_files.py` says what that takes, `model_card.py` writes the README.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -11,6 +14,16 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize_tensors
 from torch import Tensor, nn
 
+from axial_deeplab.checkpoints.hub import find_checkpoint
+from axial_deeplab.checkpoints.hub_files import (
+    CONFIG,
+    PROCESSOR,
+    check_hub_files,
+    describe_for_transformers,
+    describe_processor,
+    split_fields,
+)
+from axial_deeplab.checkpoints.model_card import write_card
 from axial_deeplab.data.files import write_atomic, write_json
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import MODELS, build_model
@@ -21,7 +34,7 @@ from axial_deeplab.serialization import from_plain, suggest, to_plain
 FORMAT_VERSION = 1
 """int: Version of `config.json` that this package writes, and the newest that it reads."""
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS = "model.safetensors"
 
 TRAINER_KEY = "axial_deeplab"
 """str: Where the trainer's `.ckpt` keeps the checkpoint config; its weights have the prefix "model."."""
@@ -59,38 +72,48 @@ class CheckpointConfig:
 
 
 def save_checkpoint(folder: str | Path, model: nn.Module, config: CheckpointConfig) -> None:
-    """Write weights and config into `folder`; a folder without `config.json` is no checkpoint, and that comes last.
+    """Write weights, config, image processor and model card; a folder without `config.json` is no checkpoint: it comes last.
 
     Raises:
         InputError: If the folder cannot be written.
     """
+    save_weights(folder, model.state_dict(), config)
+
+
+def save_weights(folder: str | Path, weights: dict[str, Tensor], config: CheckpointConfig) -> None:
+    """Do what `save_checkpoint` does, with the state dict of the network."""
     folder = Path(folder)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).unlink(missing_ok=True)  # new weights never stand beside an old config
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}") from None
-    write_atomic(folder / WEIGHTS, lambda file: file.write(serialize_tensors(weights)))
-    write_json(folder / CONFIG, to_plain(config))
+    write_atomic(folder / WEIGHTS, lambda file: file.write(serialize_tensors(weights, {"format": "pt"})))
+    write_json(folder / PROCESSOR, describe_processor(config), indent=2)
+    write_card(folder, config, sum(value.numel() for value in weights.values()))
+    write_json(folder / CONFIG, to_plain(config) | describe_for_transformers(config))
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, CheckpointConfig]:
     """Build the network of a checkpoint, with its weights, in evaluation mode on the CPU.
 
     Args:
-        path: A folder from `save_checkpoint`, or a trainer's `.ckpt`, whose averaged weights are taken if it has some.
+        path: A folder from `save_checkpoint`, `hf://USER/REPOSITORY` for one on the Hub, or a trainer's `.ckpt`, whose averaged
+            weights are taken if it has some.
 
     Raises:
-        InputError: If there is no checkpoint, or its weights do not fit the network it names.
+        InputError: If there is no checkpoint, its weights do not fit the network it names, or its files contradict each other.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     config, weights = _read_folder(path) if path.is_dir() else _read_trainer_file(path)
-    model = _build(config, path)
+    model = build_network(config, where=str(path))
     if misfit := _describe_misfit(model.state_dict(), weights):
         raise InputError(
             f"{path}: the weights do not fit {config.model} with {len(config.categories)} classes: {misfit}"
         )
+    if path.is_dir():
+        check_hub_files(path, config)
     model.load_state_dict(weights)
     return model.eval(), config
 
@@ -101,23 +124,28 @@ def load_config(path: str | Path) -> CheckpointConfig:
     Raises:
         InputError: If there is no checkpoint.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     if not path.is_dir():
         return _read_trainer_file(path)[0]
     return read_config(_read_values(path), where=str(path / CONFIG))
 
 
-def _build(config: CheckpointConfig, path: Path) -> nn.Module:
+def build_network(config: CheckpointConfig, *, where: str) -> nn.Module:
+    """Build the network that a config names, with random weights.
+
+    Raises:
+        InputError: If there is no such network, or none as `architecture` describes it.
+    """
     num_classes = len(config.categories)
     if config.model in DESCRIBED:
         plan_class, build = DESCRIBED[config.model]
-        plan: Any = from_plain(plan_class, config.architecture, where=f"{path}: architecture")
+        plan: Any = from_plain(plan_class, config.architecture, where=f"{where}: architecture")
         try:
             return build(plan, num_classes)
         except (ValueError, LookupError) as error:
-            raise InputError(f"{path}: the architecture cannot be built: {error}") from None
+            raise InputError(f"{where}: the architecture cannot be built: {error}") from None
     if config.model not in MODELS:
-        raise InputError(f"{path} holds a model {config.model!r} unknown here{suggest(config.model, list(MODELS))}")
+        raise InputError(f"{where} holds a model {config.model!r} unknown here{suggest(config.model, list(MODELS))}")
     return build_model(config.model, num_classes=num_classes)
 
 
@@ -130,7 +158,8 @@ def read_config(values: Any, *, where: str) -> CheckpointConfig:
     version = values.get("format_version", FORMAT_VERSION) if isinstance(values, dict) else FORMAT_VERSION
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise InputError(f"{where} has format {version}, newer than {FORMAT_VERSION}: upgrade axial-deeplab")
-    return from_plain(CheckpointConfig, values, where=where)
+    ours = split_fields(values)[0] if isinstance(values, dict) else values
+    return from_plain(CheckpointConfig, ours, where=where)
 
 
 def _read_folder(folder: Path) -> tuple[CheckpointConfig, dict[str, Tensor]]:

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from axial_deeplab.checkpoints.hub import find_checkpoint
 from axial_deeplab.checkpoints.load import TRAINER_KEY, CheckpointConfig, load_checkpoint, read_tensor_file
 from axial_deeplab.checkpoints.torchvision_resnet import from_torchvision_resnet
 from axial_deeplab.errors import InputError
@@ -23,14 +24,14 @@ class Source(NamedTuple):
 
 
 def read_source(path: str | Path) -> Source:
-    """Read a checkpoint folder, a trainer's `.ckpt`, or a ResNet-50 as `.pth`, `.pt` or `.safetensors`.
+    """Read a checkpoint folder, `hf://USER/REPOSITORY`, a trainer's `.ckpt`, or a ResNet-50 as `.pth`, `.pt` or `.safetensors`.
 
     Files of PyTorch are read as tensors only: a pickle with code in it is refused, and nothing in it runs.
 
     Raises:
         InputError: If there is nothing, it is damaged, or it is neither of these.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     if path.is_dir():
         return _read_ours(path)
     values = _read_safetensors(path) if path.suffix == ".safetensors" else read_tensor_file(path)

@@ -15,7 +15,9 @@ CLASS_OPTIONS = ("checkpoint", "data.root", "data.split", "output", "device", "p
 def run(arguments: list[str]) -> int:
     """Evaluate and print the table."""
     parser = make_parser("evaluate", "Segment or classify a labeled dataset and score it as its owners do.")
-    parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
+    parser.add_argument(
+        "--checkpoint", required=True, help="checkpoint folder, hf://USER/REPOSITORY, or a trainer's .ckpt"
+    )
     add_data_options(parser)
     parser.add_argument("--output", required=True, help="folder for report.json and what belongs to it")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")

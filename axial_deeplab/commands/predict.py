@@ -21,7 +21,9 @@ def run(arguments: list[str]) -> int:
         "classes of each, printed and in a JSON file.",
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image file, folder of images, or glob pattern")
-    parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
+    parser.add_argument(
+        "--checkpoint", required=True, help="checkpoint folder, hf://USER/REPOSITORY, or a trainer's .ckpt"
+    )
     parser.add_argument("--output", required=True, help="folder for overlays/, predictions/ and predictions.json")
     parser.add_argument(
         "--write",

@@ -8,7 +8,9 @@ from axial_deeplab.commands.parsing import make_parser, parse
 def run(arguments: list[str]) -> int:
     """Score every scale, print the table."""
     parser = make_parser("stress", "Resize the images of a labeled dataset by each scale, and score what is found.")
-    parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or a trainer's .ckpt")
+    parser.add_argument(
+        "--checkpoint", required=True, help="checkpoint folder, hf://USER/REPOSITORY, or a trainer's .ckpt"
+    )
     add_data_options(parser)
     parser.add_argument(
         "--scales",

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from axial_deeplab.errors import InputError
+from axial_deeplab.panoptic.postprocess import PostprocessConfig, postprocess
 from axial_deeplab.records import PanopticOutput, PanopticPrediction, Segment
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -186,3 +187,27 @@ def restore_prediction(prediction: PanopticPrediction, geometry: Geometry) -> Pa
     """Bring a prediction back to the size of the image; areas are counted anew, segments without pixels dropped."""
     panoptic_map = restore_map(prediction.panoptic_map, geometry)
     return PanopticPrediction(panoptic_map, measure_segments(panoptic_map, prediction.segments))
+
+
+def find_segments(
+    output: PanopticOutput,
+    geometry: Geometry,
+    is_thing: Sequence[bool],
+    config: PostprocessConfig,
+    *,
+    void_class: int | None = None,
+) -> PanopticPrediction:
+    """Turn the heads for one image into segments at the size of the image, on the CPU.
+
+    Post-processing works without the padding, so that no segment gains from it, and before the resize to the image's size,
+    because ids are much smaller than logits.
+
+    Args:
+        output: Heads of batch size 1, at `geometry.resized_size`.
+        geometry: Where the image went.
+        is_thing: For each class, whether its instances are told apart.
+        config: Thresholds.
+        void_class: A class that becomes void.
+    """
+    (prediction,) = postprocess(output, is_thing, config, void_class=void_class)
+    return restore_prediction(PanopticPrediction(prediction.panoptic_map.cpu(), prediction.segments), geometry)

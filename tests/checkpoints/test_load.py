@@ -56,7 +56,8 @@ def test_folder_round_trip_is_exact(model: nn.Module, folder: Path) -> None:
     assert config == CONFIG
     assert not loaded.training
     check_equal(loaded, model)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    names = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
 
 
 def test_trainer_file_gives_the_same(model: nn.Module, tmp_path: Path) -> None:
