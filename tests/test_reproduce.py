@@ -1,4 +1,4 @@
-"""docs/reproduce.md: its Python runs as printed, its recipes exist, its JSON is what the reader takes."""
+"""docs/reproduce.md: its commands run as printed, its recipes exist, its JSON is what the reader takes."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from axial_deeplab.checkpoints.published import PUBLISHED_FILES
+from axial_deeplab.cli import main
 from axial_deeplab.data.catalog import load_catalog
 from axial_deeplab.data.panoptic_writer import PanopticWriter
 from axial_deeplab.records import PanopticPrediction, Segment
 from axial_deeplab.training.measured import read_measured
 from axial_deeplab.training.recipes import RECIPES
-from tests.golden_rule import draw_tensor, load_case
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "reproduce.md").read_text(encoding="utf-8")
 
@@ -24,7 +25,7 @@ def find_blocks(language: str) -> list[str]:
 
 def test_every_recipe_it_names_exists() -> None:
     named = re.findall(
-        r"(?:axial-deeplab train |^\| )((?:cityscapes|coco|mapillary|nuclei|scenes)_\w+)", TEXT, re.MULTILINE
+        r"(?:axial-deeplab train |^\| )((?:cityscapes|coco|imagenet|mapillary|nuclei|scenes)_\w+)", TEXT, re.MULTILINE
     )
     assert len(named) > 10
     assert set(named) <= set(RECIPES)
@@ -48,17 +49,17 @@ def write_street(root: Path) -> None:
     Image.fromarray(pixels).save(root / "images" / "val" / "street.png")
 
 
-def test_a_published_network_is_scored(
+def test_a_published_network_is_imported_and_scored(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With deeplab2's variables at random, in place of the trained ones."""
+    """The two commands as printed, on a small checkpoint of TensorFlow's in place of the download."""
     monkeypatch.chdir(tmp_path)
-    meta, _ = load_case(golden, "dl2_full_max_deeplab_s_backbone_cityscapes_65x97_seed0")
-    np.savez(
-        "variables.npz", **{entry["name"]: draw_tensor(entry, meta["seed"]).numpy() for entry in meta["variables"]}
-    )
     write_street(tmp_path / "CITYSCAPES")
-    (code,) = find_blocks("python")
-    exec(compile(code, "docs/reproduce.md", "exec"), {"__name__": "reproduce"})
-    assert "All" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "imported" / "report.json").exists()
+    import_line, evaluate_line = re.findall(
+        r"^axial-deeplab (import .*|evaluate .* runs/imported/val)$", TEXT, re.MULTILINE
+    )
+    command, name, *rest = import_line.split()
+    assert name in PUBLISHED_FILES
+    assert main([command, "deeplab2", str(golden / "dl2_ckpt_tiny"), *rest]) == 0
+    assert main(evaluate_line.split()) == 0
+    assert re.search(r"^All +\|", capsys.readouterr().out, re.MULTILINE)

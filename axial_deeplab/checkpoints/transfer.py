@@ -23,6 +23,13 @@ ABSENT, SHAPE, CLASSES = "not in the checkpoint", "other shape", "other classes"
 NEW_WEIGHT = "belongs to a weight that is new"
 
 
+class Colors(NamedTuple):
+    """Mean and standard deviation (R, G, B), in units of 0..1, by which images are normalised."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class Match(NamedTuple):
     """What one tensor of a network starts from."""
 
@@ -32,7 +39,12 @@ class Match(NamedTuple):
 
 
 def transfer_weights(
-    model: nn.Module, source: Source, categories: Sequence[Category], *, crop: tuple[int, int] | None = None
+    model: nn.Module,
+    source: Source,
+    categories: Sequence[Category],
+    *,
+    crop: tuple[int, int] | None = None,
+    colors: Colors | None = None,
 ) -> TransferReport:
     """Copy into `model` what fits it, and say what did not.
 
@@ -42,6 +54,7 @@ def transfer_weights(
         categories: Classes of `model`, in the order of its outputs.
         crop: Height and width of the images that it will be trained with; with it the report says which rows of the position
             tables will be used although the checkpoint's training never reached them.
+        colors: How the new training normalises images; with it the report says whether the checkpoint's did otherwise.
 
     Raises:
         InputError: If nothing fits.
@@ -66,12 +79,12 @@ def transfer_weights(
         encoder_share=compute_share(
             matches, {name: size for name, size in sizes.items() if name.startswith("encoder.")}
         ),
-        left={name: match.reason for name, match in matches.items() if match.value is None},
+        at_random={name: match.reason for name, match in matches.items() if match.value is None},
         unused=[name for name in source.weights if name not in values],
         kept_classes=list_kept_classes(matches, classes, categories),
         new_classes=list_new_classes(matches, classes, categories),
         tables=describe_tables(model, source, values, crop),
-        notes=compare_forms(model, source),
+        notes=[*compare_forms(model, source), *compare_colors(source, colors)],
         continues=source.config is not None and bool((source.config.recipe.get("model") or {}).get("init")),
     )
 
@@ -201,6 +214,21 @@ def compare_forms(model: nn.Module, source: Source) -> list[str]:
         if ours != theirs:
             notes.append(f"{what}: {_say(ours)}, in the checkpoint's network {_say(theirs)}")
     return notes
+
+
+def compare_colors(source: Source, colors: Colors | None) -> list[str]:
+    """Say how the checkpoint's network has seen images, if the new training shows them with other colors."""
+    before = {} if source.config is None else source.config.preprocess
+    if colors is None or not {"mean", "std"} <= before.keys():
+        return []
+    given = Colors(tuple(before["mean"]), tuple(before["std"]))
+    if given == colors:
+        return []
+    return [
+        f"colors have mean {_join(colors.mean)} and deviation {_join(colors.std)}, in the checkpoint's training "
+        f"{_join(given.mean)} and {_join(given.std)}: --preprocess.mean '[{_join(given.mean)}]' "
+        f"--preprocess.std '[{_join(given.std)}]' shows the network what it knows"
+    ]
 
 
 def _join(values: Sequence[float]) -> str:

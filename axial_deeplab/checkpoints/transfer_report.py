@@ -33,7 +33,7 @@ class TransferReport:
         tensors: Parameters and running statistics of the network.
         share: Share of the parameters' values that come from the checkpoint, 0 to 1.
         encoder_share: The same of the encoder alone.
-        left: Tensors that stay at random, and why.
+        at_random: Tensors that stay at random, and why.
         unused: Tensors of the checkpoint that have no place.
         kept_classes: Classes whose outputs were taken over, by name.
         new_classes: Classes whose outputs start at random.
@@ -47,7 +47,7 @@ class TransferReport:
     tensors: int
     share: float
     encoder_share: float
-    left: dict[str, str]
+    at_random: dict[str, str]
     unused: list[str]
     kept_classes: list[str]
     new_classes: list[str]
@@ -61,8 +61,8 @@ class TransferReport:
             f"{self.checkpoint}: loaded {self.loaded} of {self.tensors} tensors, {self.share:.1%} of the parameters "
             f"({self.encoder_share:.1%} of the encoder's)"
         ]
-        for reason in dict.fromkeys(self.left.values()):
-            names = [name for name, why in self.left.items() if why == reason]
+        for reason in dict.fromkeys(self.at_random.values()):
+            names = [name for name, why in self.at_random.items() if why == reason]
             lines.append(f"at random, {reason}: {count_groups(names)}")
         if self.kept_classes and self.new_classes:
             lines.append(f"classes taken over by name: {shorten(self.kept_classes)}; new: {shorten(self.new_classes)}")

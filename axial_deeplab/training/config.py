@@ -202,8 +202,14 @@ class RunConfig:
             raise InputError(f"model.recompute names stages, 1 .. 4, got {list(self.model.recompute)}")
         if self.model.freeze != "none" and self.model.init is None:
             raise InputError("model.freeze would keep random weights: give it model.init, a checkpoint to start from")
-        if self.model.freeze == "encoder" and self.optimizer.trunk_rate != 1:
-            raise InputError("optimizer.trunk_rate goes with an encoder that learns, not with model.freeze encoder")
+        if self.model.freeze == "encoder":
+            of_learning = {
+                "optimizer.trunk_rate": self.optimizer.trunk_rate != 1,
+                "model.drop_path": self.model.drop_path > 0,
+                "model.recompute": bool(self.model.recompute),
+            }
+            for name in (name for name, is_set in of_learning.items() if is_set):
+                raise InputError(f"{name} goes with an encoder that learns, not with model.freeze encoder")
         if self.cuda_graph and (self.accumulate > 1 or self.compile):
             raise InputError(
                 "cuda_graph goes neither with accumulate, whose gradients it would overwrite, nor with compile"

@@ -3,12 +3,15 @@
 from dataclasses import replace
 from typing import TypeVar
 
+from torch import nn
+
+from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm
 from axial_deeplab.training.config import RunConfig
 
-AnyRecipe = TypeVar("AnyRecipe", bound=RunConfig)
+OneRecipe = TypeVar("OneRecipe", bound=RunConfig)
 
 
-def fit_to_hardware(recipe: AnyRecipe, world_size: int) -> AnyRecipe:
+def fit_to_hardware(recipe: OneRecipe, world_size: int) -> OneRecipe:
     """Scale learning rate and durations from the reference batch to the real one, and round to whole validation rounds.
 
     With an effective batch k times the reference, the learning rate is k times higher and everything counted in
@@ -36,10 +39,10 @@ def describe_fit(recipe: RunConfig, fitted: RunConfig, world_size: int) -> str:
     )
 
 
-def describe_small_statistics(recipe: RunConfig, world_size: int) -> str | None:
-    """Return a warning where batch norm would see too few images to have useful statistics."""
-    images = recipe.batch_size * world_size
-    if recipe.model.norm == "frozen" or images >= 4:
+def describe_small_statistics(model: nn.Module, images: int) -> str | None:
+    """Return a warning where norms of a network in training mode see too few images at a time to have useful statistics."""
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm | SimilarityNorm)]
+    if images >= 4 or not any(norm.uses_batch_statistics for norm in norms):
         return None
     return (
         f"batch norm sees {images} images at a time, fewer than 4: its statistics will be poor; raise batch_size, or "

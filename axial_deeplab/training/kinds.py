@@ -25,4 +25,4 @@ def build_recipe(values: Any, *, where: str) -> AnyRecipe:
     task = values.get("task", "panoptic") if isinstance(values, dict) else "panoptic"
     if task not in KINDS:
         raise InputError(f"{where}: there is no task {task!r}{suggest(str(task), list(KINDS))}")
-    return from_plain(KINDS[task], values, where=where if task == "panoptic" else f"{where}, a recipe of {task},")
+    return from_plain(KINDS[task], values, where=where if task == "panoptic" else f"{where} (a recipe of {task})")

@@ -8,8 +8,9 @@ from torch import nn
 
 from axial_deeplab.checkpoints.position_rows import find_crop
 from axial_deeplab.checkpoints.sources import read_source
-from axial_deeplab.checkpoints.transfer import transfer_weights
+from axial_deeplab.checkpoints.transfer import Colors, transfer_weights
 from axial_deeplab.checkpoints.transfer_report import TransferReport
+from axial_deeplab.layers.convolution import ConvNormAdd
 from axial_deeplab.layers.normalization import BatchNorm, SimilarityNorm, freeze_norms, synchronize_norms
 from axial_deeplab.models import build_model
 from axial_deeplab.models.encoder import configure_encoder
@@ -50,18 +51,24 @@ def start_from(model: nn.Module, recipe: AnyRecipe, categories: Sequence[Categor
     """
     if recipe.model.init is None:
         return None
-    crop = find_crop(to_plain(recipe))
-    return transfer_weights(model, read_source(recipe.model.init), categories, crop=crop)
+    crop, colors = find_crop(to_plain(recipe)), Colors(recipe.preprocess.mean, recipe.preprocess.std)
+    return transfer_weights(model, read_source(recipe.model.init), categories, crop=crop, colors=colors)
 
 
 def freeze(model: nn.Module, what: Literal["none", "encoder", "norms"]) -> None:
-    """Keep the encoder, or its norms, as they start: without gradients, with their running statistics in training too."""
+    """Keep the encoder, or its norms, as they start: without gradients, with their running statistics in training too.
+
+    An encoder that does not learn drops no branches either: in training its features are those of scoring.
+    """
     if what == "none":
         return
     encoder = model.encoder
     assert isinstance(encoder, nn.Module)
     freeze_norms(encoder)
     for module in encoder.modules():
+        # Not through evaluation mode, in which a captured graph would replay for images to score, of any size.
+        if what == "encoder" and isinstance(module, ConvNormAdd):
+            module.keep_probability = 1.0
         if what == "encoder" or isinstance(module, BatchNorm | SimilarityNorm):
             for parameter in module.parameters():
                 parameter.requires_grad_(False)

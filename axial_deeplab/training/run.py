@@ -66,7 +66,8 @@ def train(recipe: AnyRecipe, output: str | Path, *, resume: bool = False) -> dic
     if transferred is not None:
         rank_zero_only(write_json)(output / "init.json", to_plain(transferred), indent=2)
         rank_zero_only(print)(transferred.describe(), file=sys.stderr)
-    notes = (describe_fit(parts.recipe, fitted, world_size), describe_small_statistics(recipe, world_size))
+    small = describe_small_statistics(model, recipe.batch_size * world_size)
+    notes = (describe_fit(parts.recipe, fitted, world_size), small)
     rank_zero_only(print)(*filter(None, notes), sep="\n", file=sys.stderr)
     task = parts.make_task(model, fitted)
     trainer = build_trainer(fitted, output, world_size, monitor=task.MONITOR)

@@ -45,6 +45,8 @@ def prepare_run(output: Path, recipe: AnyRecipe, *, resume: bool, processes: int
         before = read_record(output / "versions.json").get("processes", processes)
         if before != processes:
             raise InputError(f"{output} holds a run of {before} processes, not {processes}: set --devices {before}")
+    else:
+        (output / "init.json").unlink(missing_ok=True)  # of a run that was given up
     write_json(record, to_plain(recipe), indent=2)
     write_json(output / "versions.json", describe_versions() | {"processes": processes}, indent=2)
 

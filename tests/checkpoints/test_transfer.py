@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from axial_deeplab.checkpoints import transfer
+from axial_deeplab.checkpoints.load import CheckpointConfig, save_checkpoint
 from axial_deeplab.checkpoints.position_rows import find_crop, fit_rows, measure_distances
 from axial_deeplab.checkpoints.sources import Source, read_source
-from axial_deeplab.checkpoints.transfer import match_classes, transfer_weights
+from axial_deeplab.checkpoints.transfer import Colors, match_classes, transfer_weights
 from axial_deeplab.checkpoints.transfer_report import TransferReport
 from axial_deeplab.errors import InputError
 from axial_deeplab.layers import AxialAttention
@@ -43,8 +44,8 @@ def test_segmenter_starts_from_a_classifier_of_the_same_encoder(tmp_path: Path) 
     assert report.encoder_share == 1
     assert 0 < report.share < 1
     assert report.unused == ["fc.weight", "fc.bias"]
-    assert set(report.left.values()) == {transfer.ABSENT}
-    assert {name.split(".")[0] for name in report.left} == {
+    assert set(report.at_random.values()) == {transfer.ABSENT}
+    assert {name.split(".")[0] for name in report.at_random} == {
         "semantic_decoder",
         "instance_decoder",
         "semantic_head",
@@ -64,7 +65,7 @@ def test_classifier_starts_from_a_segmenter(tmp_path: Path) -> None:
     classifier = Classifier(build_model(NANO, 2).encoder, 2)
     report = start(classifier, path, "sky", "road")
     assert report.encoder_share == 1
-    assert list(report.left) == ["fc.weight", "fc.bias"]
+    assert list(report.at_random) == ["fc.weight", "fc.bias"]
     weights = classifier.state_dict()
     assert all(torch.equal(weights[name], segmenter.weights[name]) for name in weights if name.startswith("encoder."))
 
@@ -89,7 +90,9 @@ def test_head_of_as_many_other_classes_is_not_taken_for_the_same(tmp_path: Path)
     own = model.semantic_head.predict.weight.detach().clone()
     report = start(model, path, "cell", "nucleus")
     assert torch.equal(model.semantic_head.predict.weight, own)
-    assert report.left == dict.fromkeys(("semantic_head.predict.weight", "semantic_head.predict.bias"), "other classes")
+    assert report.at_random == dict.fromkeys(
+        ("semantic_head.predict.weight", "semantic_head.predict.bias"), "other classes"
+    )
 
 
 def test_classes_match_by_unique_names() -> None:
@@ -102,10 +105,10 @@ def test_plain_resnet_starts_both_kinds(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "resnet50.pth")
     classifier = build_model("resnet50", 4)
     report = start(classifier, tmp_path / "resnet50.pth", "a", "b", "c", "d")
-    assert (report.loaded, report.left, report.unused) == (report.tensors, {}, [])
+    assert (report.loaded, report.at_random, report.unused) == (report.tensors, {}, [])
     assert torch.equal(classifier.encoder.stages[2][5].conv.norm.running_var, weights["layer3.5.bn2.running_var"])
     other = start(build_model("resnet50", 3), tmp_path / "resnet50.pth", "a", "b", "c")
-    assert other.left == dict.fromkeys(("fc.weight", "fc.bias"), "other shape")
+    assert other.at_random == dict.fromkeys(("fc.weight", "fc.bias"), "other shape")
 
 
 def test_norm_stays_with_its_convolution() -> None:
@@ -114,7 +117,7 @@ def test_norm_stays_with_its_convolution() -> None:
     source.weights["encoder.stages.0.0.conv.conv.weight"] = torch.zeros(64, 64, 5, 5)
     report = transfer_weights(build_model("resnet50", 2), source, make_categories("a", "b"))
     place = "encoder.stages.0.0.conv"
-    assert report.left == {f"{place}.conv.weight": "other shape"} | {
+    assert report.at_random == {f"{place}.conv.weight": "other shape"} | {
         f"{place}.norm.{name}": transfer.NEW_WEIGHT for name in ("weight", "bias", "running_mean", "running_var")
     }
 
@@ -126,8 +129,8 @@ def test_rest_of_a_layer_stays_with_its_weight() -> None:
     source.weights["fc.weight"] = torch.zeros(2, 5)
     report = transfer_weights(build_axial(4), source, make_categories("a", "b"))
     layer = {name for name in given.state_dict() if name.startswith(("encoder.stages.0.0.", "fc."))}
-    assert set(report.left) == layer
-    assert report.left["fc.bias"] == report.left["encoder.stages.0.0.query_table"] == transfer.NEW_WEIGHT
+    assert set(report.at_random) == layer
+    assert report.at_random["fc.bias"] == report.at_random["encoder.stages.0.0.query_table"] == transfer.NEW_WEIGHT
     assert report.tables == []
 
 
@@ -210,6 +213,18 @@ def test_nothing_that_fits_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no weights that fit") as error:
         start(build_model("axial_deeplab_s", 2), path, "a", "b")
     assert "\n" not in str(error.value)
+
+
+def test_other_colors_are_named(tmp_path: Path) -> None:
+    half, given = Colors((0.5,) * 3, (0.5,) * 3), Colors((0.1, 0.2, 0.3), (0.25,) * 3)
+    network = build_model(NANO, 2)
+    config = CheckpointConfig(NANO, make_categories("sky", "road"), preprocess=given._asdict())
+    save_checkpoint(tmp_path, network, config)  # JSON keeps lists
+    source, classes = read_source(tmp_path), make_categories("sky", "road")
+    (note,) = transfer_weights(network, source, classes, colors=half).notes
+    assert "--preprocess.mean '[0.1, 0.2, 0.3]' --preprocess.std '[0.25, 0.25, 0.25]'" in note
+    for same in (given, None):
+        assert transfer_weights(network, source, classes, colors=same).notes == []
 
 
 def test_report_is_plain_json(tmp_path: Path) -> None:

@@ -83,7 +83,11 @@ def test_a_file_names_its_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "field", "message"),
     [
-        ("flowers5_resnet50", "targets.sigma=3", "a recipe of classification, has no field 'targets'"),
+        (
+            "flowers5_resnet50",
+            "targets.sigma=3",
+            r"flowers5_resnet50 \(a recipe of classification\) has no field 'targets'",
+        ),
         ("flowers5_resnet50", "augment.crop_size=[3, 3]", "no field 'crop_size'; did you mean 'crop'"),
         ("flowers5_resnet50", "label_smothing=1", "did you mean 'label_smoothing'"),
         ("flowers5_resnet50", "label_smoothing=1", "label_smoothing must lie"),

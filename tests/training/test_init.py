@@ -16,6 +16,7 @@ from axial_deeplab.training import tasks, training_task
 from axial_deeplab.training.config import Recipe
 from axial_deeplab.training.load_recipe import load_recipe
 from axial_deeplab.training.run import train
+from axial_deeplab.training.run_folder import prepare_run
 from tests.checkpoints.checkpoint_files import save_network
 
 
@@ -139,6 +140,25 @@ def test_bad_input_is_one_line(
     assert "\n" not in text
 
 
-def test_rate_of_a_frozen_encoder_is_refused() -> None:
-    with pytest.raises(InputError, match="trunk_rate"):
-        load_recipe("scenes_small", ("model.init=a", "model.freeze=encoder", "optimizer.trunk_rate=0.1"))
+@pytest.mark.parametrize("field", ["optimizer.trunk_rate=0.1", "model.drop_path=0.1", "model.recompute=[1]"])
+def test_what_a_frozen_encoder_cannot_have_is_refused(field: str) -> None:
+    with pytest.raises(InputError, match=field.partition("=")[0]):
+        load_recipe("scenes_small", ("model.init=a", "model.freeze=encoder", field))
+    load_recipe("scenes_small", ("model.init=a", "model.freeze=norms", field))
+
+
+def test_report_of_a_run_that_was_given_up_goes_with_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    path = save_scenes(tmp_path / "first", "cell", SCENE_CATEGORIES[0].name)
+    report = tmp_path / "run" / "init.json"
+    report.parent.mkdir()
+    report.write_text("{}")
+    prepare_run(report.parent, change(tiny_recipe, path), resume=False)  # a run that came to no checkpoint ...
+    assert not report.exists()
+    report.write_text("{}")
+    prepare_run(report.parent, tiny_recipe, resume=True)  # ... and is begun again from random weights
+    assert not report.exists()
+    report.write_text("{}")
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    prepare_run(report.parent, tiny_recipe, resume=True)
+    assert report.exists()

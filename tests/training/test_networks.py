@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from axial_deeplab.layers import BatchNorm
+from axial_deeplab.layers.convolution import ConvNormAdd
 from axial_deeplab.layers.normalization import SimilarityNorm
 from axial_deeplab.models import build_model
 from axial_deeplab.training.config import ModelConfig, OptimizerConfig
@@ -57,6 +58,22 @@ def test_frozen_parts_have_no_gradient_keep_their_statistics_and_are_not_optimiz
     assert all(parameter.grad is None for parameter in model.parameters() if id(parameter) in frozen)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert all(parameter.grad is not None for parameter in learning)  # so processes need not look for unused ones
+
+
+def test_frozen_encoder_drops_no_branches_in_training() -> None:
+    name = "deeplab2_max_deeplab_s_backbone"  # drops some by itself
+    encoder = build_network(ModelConfig(name, freeze="encoder"), 4).encoder
+    assert encoder.training
+    ends = [module for module in encoder.modules() if isinstance(module, ConvNormAdd)]
+    for end in ends:
+        torch.nn.init.ones_(end.norm.weight)  # a new branch adds nothing
+    images = torch.randn(2, 3, 33, 33)
+    with torch.no_grad():
+        trained, scored = encoder(images), encoder.eval()(images)
+    assert all(torch.equal(trained[stride], scored[stride]) for stride in scored)
+    assert len(ends) > 10
+    learning = build_network(ModelConfig(name, freeze="norms"), 4).encoder
+    assert any(module.keep_probability < 1 for module in learning.modules() if isinstance(module, ConvNormAdd))
 
 
 def test_trunk_has_its_own_rate_and_the_same_decay() -> None:

@@ -10,11 +10,12 @@ import yaml
 from axial_deeplab.errors import InputError
 from axial_deeplab.models import build_model
 from axial_deeplab.serialization import to_plain
-from axial_deeplab.training.config import Recipe
+from axial_deeplab.training.config import ModelConfig, Recipe
 from axial_deeplab.training.hardware import describe_small_statistics, fit_to_hardware
 from axial_deeplab.training.imagenet_recipes import IMAGENET_RECIPES
 from axial_deeplab.training.kinds import build_recipe
 from axial_deeplab.training.load_recipe import load_recipe
+from axial_deeplab.training.networks import build_network
 from axial_deeplab.training.paper_recipes import PAPER_RECIPES
 from axial_deeplab.training.recipes import RECIPES
 
@@ -110,11 +111,15 @@ def test_the_last_step_is_always_scored(iterations: int, val_every: int) -> None
 
 
 def test_small_batches_are_warned_about_unless_norms_are_frozen() -> None:
-    recipe = dataclasses.replace(RECIPES["scenes_small"](), batch_size=1)
-    assert "--model.norm frozen" in (describe_small_statistics(recipe, 1) or "")
-    assert describe_small_statistics(recipe, 4) is None
-    frozen = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, norm="frozen"))
-    assert describe_small_statistics(frozen, 1) is None
+    segmenter, classifier = "axial_deeplab_nano", "axial_resnet_nano"
+    for name in (segmenter, classifier):
+        model = build_network(ModelConfig(name), 3)
+        assert "--model.norm frozen" in (describe_small_statistics(model, 3) or "")
+        assert describe_small_statistics(model, 4) is None
+        assert describe_small_statistics(build_network(ModelConfig(name, norm="frozen"), 3), 1) is None
+    # A classifier has no norms but those of its encoder.
+    assert describe_small_statistics(build_network(ModelConfig(segmenter, freeze="encoder"), 3), 1) is not None
+    assert describe_small_statistics(build_network(ModelConfig(classifier, freeze="encoder"), 3), 1) is None
 
 
 def test_version_may_be_a_number_to_yaml() -> None:
