@@ -21,7 +21,8 @@ def load(
     """Load a checkpoint, a folder or a trainer's `.ckpt`, for prediction; in bfloat16 its norms are folded, which is faster.
 
     Returns:
-        By the task in the checkpoint's config a predictor that segments images, or one that classifies them.
+        By the task in the checkpoint's config a predictor that segments images, or one that classifies them. For type checkers
+        that is a union: `predict.load` takes segmentation alone and returns a `Predictor`.
 
     Raises:
         InputError: If there is no checkpoint, or `inference` asks for what a classifier does not do.

@@ -78,11 +78,12 @@ def make_train_parser(base: AnyRecipe) -> ArgumentParser:
 
 def train(recipe: AnyRecipe, output: str | None, *, resume: bool) -> int:
     """Train and print the score."""
+    from axial_deeplab.training.run import print_once
     from axial_deeplab.training.run import train as run_recipe
 
     folder = Path(output or f"runs/{recipe.name}")
     result = run_recipe(recipe, folder, resume=resume)
-    print(json.dumps({"output": str(folder), **pick_scores(recipe, result)}))
+    print_once(json.dumps({"output": str(folder), **pick_scores(recipe, result)}))
     return 0
 
 

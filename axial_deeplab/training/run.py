@@ -80,6 +80,11 @@ def count_devices(recipe: RunConfig) -> int:
     return recipe.devices or torch.cuda.device_count() or 1
 
 
+def print_once(text: str) -> None:
+    """Print a line, in the first of a run's processes alone."""
+    rank_zero_only(print)(text)
+
+
 def choose_precision(recipe: RunConfig) -> Literal["32-true", "bf16-mixed"]:
     """Resolve "auto" for the hardware at hand."""
     if recipe.precision != "auto":

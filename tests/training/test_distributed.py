@@ -65,3 +65,12 @@ def test_two_processes_keep_a_frozen_encoder(tmp_path: Path) -> None:
     assert all(same for name, same in equal.items() if name.startswith("encoder."))
     assert not equal["semantic_decoder.fuse4.pointwise.conv.weight"]
     assert json.loads((tmp_path / "two" / "init.json").read_text())["encoder_share"] == 1
+
+
+@pytest.mark.slow
+def test_two_processes_print_one_result(tmp_path: Path) -> None:
+    options = [f"--{field}" for field in (*FIELDS, "batch_size=2", "devices=2", f"output={tmp_path / 'run'}")]
+    command = [sys.executable, "-m", "axial_deeplab", "train", "scenes_small", *options]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["output"] == str(tmp_path / "run")
