@@ -121,7 +121,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    except Exception:
+    except Exception:  # a damaged header: not plain, so that `read_image` decides and names the file
         return False
 
 
